@@ -1,0 +1,145 @@
+"""What a call can ask for: the names, their arguments and their reports.
+
+A daemon announces the operations it offers in its welcome. A name that it does not offer is answered
+``invalid_request``, so that names can be added without a new protocol version.
+
+The classes are checked strictly at the daemon (``structure_arguments``): unknown fields, wrong types,
+numbers out of range are an ``invalid_request`` that names the field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from attrs import field, frozen
+
+
+class Operation(StrEnum):
+    """Every operation the protocol knows."""
+
+    SLOT_ACQUIRE = "slot.acquire"
+    """Waits for a slot. Result data: :class:`SlotAcquired`."""
+    SLOT_RELEASE = "slot.release"
+    """Gives a slot back; idempotent. Result data: :class:`SlotReleased`."""
+    SLOT_QUIESCE = "slot.quiesce"
+    """Answered when nothing runs in the slot any more."""
+    SLOT_FORK = "slot.fork"
+    SLOT_STATUS = "slot.status"
+
+    BASH = "bash"
+    """Result data: :class:`BashReport`; segments: stdout, stderr."""
+    BASH_STATEFUL = "bash_stateful"
+    TERMINAL = "terminal"
+    """A pseudo-terminal: keys ride on input frames, the screen's bytes on output frames."""
+
+    READ_FILE = "read_file"
+    """Result data: :class:`ReadFileReport`; one segment: the content."""
+    WRITE_FILE = "write_file"
+    """The content is the call's payload. Result data: :class:`WriteFileReport`."""
+
+    UPLOAD = "file.upload"
+    """A file or tree on input frames."""
+    DOWNLOAD = "file.download"
+    """A file or tree on output frames of stream ``data``."""
+    LIST = "file.list"
+
+
+@frozen(kw_only=True)
+class SlotAcquireArguments:
+    """No fields: the frame's ``trajectory_id`` says for whom."""
+
+
+@frozen(kw_only=True)
+class SlotAcquired:
+    """The slot and the epoch to send with every call on it."""
+
+    slot: str
+    epoch: int
+
+
+@frozen(kw_only=True)
+class SlotReleaseArguments:
+    """``reset``: wipe the workspace and everything in the slot, and prove it, before the next lease."""
+
+    reset: bool = True
+
+
+@frozen(kw_only=True)
+class SlotReleased:
+    """``state`` after it: ``ready``, ``dirty`` (kept as it was on request) or ``quarantined``."""
+
+    state: str
+
+
+@frozen(kw_only=True)
+class BashArguments:
+    """One shell command. Standard input is the call's payload; empty means ``/dev/null``."""
+
+    command: str
+    allow_network: bool = False
+    require_sandbox: bool = False
+    shell: str = "bash"
+    """``bash`` or ``sh``: run as ``/bin/<shell> -c command``."""
+    cwd: str = "."
+    """Relative to the workspace."""
+    environment: Mapping[str, str] = field(factory=dict)
+    """Added to the slot's clean environment."""
+    max_output_bytes: int = 65_536
+    """Kept of each stream, half of it head and half tail; totals are counted exactly."""
+
+
+@frozen(kw_only=True)
+class BashReport:
+    """How the command ended. Units are in the names; ``None``: this host cannot tell."""
+
+    exit_code: int
+    """0..255; -1 when a limit or a cancel ended it; 128 + signal number when a signal did."""
+    signal: int | None = None
+    ending: str = "exited"
+    """``exited``, ``signalled``, ``limit``, ``cancelled``, ``output_limit``, ``oom``, ``sandbox_lost``."""
+    duration_s: float
+    kill_ms: float | None = None
+    """How long it took until the whole process tree was gone, when it had to be killed."""
+    stdout_bytes: int
+    """Exact totals, whatever was kept."""
+    stderr_bytes: int
+    truncated: bool
+    pipe_still_held: bool = False
+    """A child outlived the command with its output open; it was killed."""
+    cpu_s: float | None = None
+    peak_memory_bytes: int | None = None
+    sandboxed: bool
+    network_isolated: bool
+    isolation: str
+    """Level: ``ns``, ``uid`` or ``none``."""
+
+
+@frozen(kw_only=True)
+class ReadFileArguments:
+    """``path`` relative to the workspace, or absolute inside it."""
+
+    path: str
+    max_bytes: int = 100_000
+
+
+@frozen(kw_only=True)
+class ReadFileReport:
+    """``file_bytes``: size of the whole file."""
+
+    file_bytes: int
+
+
+@frozen(kw_only=True)
+class WriteFileArguments:
+    """The content is the call's payload; parents are made; the file appears whole or not at all."""
+
+    path: str
+    max_bytes: int = 100_000
+
+
+@frozen(kw_only=True)
+class WriteFileReport:
+    """``written_bytes``: size of the file now."""
+
+    written_bytes: int
