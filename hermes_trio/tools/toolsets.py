@@ -1,0 +1,55 @@
+"""Named sets of tools that may include each other, resolved to tool names. PURE."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
+
+from attrs import frozen
+
+from hermes_trio.errors import InvalidInputError
+
+
+@frozen(kw_only=True)
+class Toolset:
+    """Tools of its own, after those of the toolsets it includes."""
+
+    tools: tuple[str, ...] = ()
+    includes: tuple[str, ...] = ()
+
+
+TOOLSETS: Mapping[str, Toolset] = MappingProxyType(
+    {
+        # Both names of the one-shot shell: clients of the ancestor use either, and one that is not offered
+        # would cost a turn to find out.
+        "terminal": Toolset(tools=("terminal", "bash")),
+        "filesystem": Toolset(tools=("read_file", "write_file")),
+        "terminal_stateful": Toolset(tools=("terminal_stateful", "tmux")),
+        "sandbox": Toolset(includes=("terminal", "filesystem")),
+        "default": Toolset(includes=("sandbox",)),
+        "full": Toolset(tools=("bash_stateful", "todo"), includes=("sandbox", "terminal_stateful")),
+    }
+)
+"""The toolsets that come with the product."""
+
+
+def resolve_toolsets(names: Iterable[str], toolsets: Mapping[str, Toolset]) -> tuple[str, ...]:
+    """The tool names of several toolsets, each once, in the order in which they are first met.
+
+    Raises:
+        InvalidInputError: a toolset is unknown or includes itself, directly or by way of others; the
+            text shows the way round.
+    """
+    found = (tool for name in names for tool in _walk(name, toolsets, ()))
+    return tuple(dict.fromkeys(found))
+
+
+def _walk(name: str, toolsets: Mapping[str, Toolset], path: tuple[str, ...]) -> Iterator[str]:
+    toolset = toolsets.get(name)
+    if toolset is None:
+        raise InvalidInputError(f"unknown toolset '{name}'; there are: {', '.join(sorted(toolsets))}")
+    if name in path:
+        raise InvalidInputError(f"toolset '{name}' includes itself: {' > '.join([*path, name])}")
+    for included in toolset.includes:
+        yield from _walk(included, toolsets, (*path, name))
+    yield from toolset.tools
