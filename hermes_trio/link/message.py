@@ -15,8 +15,6 @@ still received after a send has failed.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import final
 
 import trio
@@ -69,9 +67,25 @@ class MessageLink(trio.abc.AsyncResource, ABC):
 
         Tasks that send or receive on this side are woken with ``ClosedError``.
 
-        Cancellation: shielded, at most ``close_timeout`` s (chosen when the link was opened); after that, or
-        when cancelled, the transport is dropped without ceremony.
+        Cancellation: shielded, at most ``close_timeout`` s (chosen when the link was opened); after that the
+        transport is dropped without ceremony.
         """
+
+
+class _Turn:
+    """Held by the one task that may do ``verb`` now."""
+
+    def __init__(self, verb: str, label: str) -> None:
+        self._refusal = f"another task {verb} on the link {label} already"
+        self._taken = False
+
+    def __enter__(self) -> None:
+        if self._taken:
+            raise trio.BusyResourceError(self._refusal)
+        self._taken = True
+
+    def __exit__(self, *_: object) -> None:
+        self._taken = False
 
 
 class RuledLink(MessageLink):
@@ -90,8 +104,8 @@ class RuledLink(MessageLink):
         self._close_timeout = close_timeout
         self._closed: trio.Event | None = None  # made when closing begins, set when it has ended
         self._torn = False
-        self._sending = False
-        self._receiving = False
+        self._sender = _Turn("sends", label)
+        self._receiver = _Turn("receives", label)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._label} {self._state()}>"
@@ -116,12 +130,11 @@ class RuledLink(MessageLink):
     async def send_message(self, data: bytes) -> None:
         """See :meth:`MessageLink.send_message`. Cancellation: poisons."""
         self._check_fate()
-        with self._only_one("_sending", "sends"):
+        with self._sender:
             await trio.lowlevel.checkpoint_if_cancelled()
             try:
                 await self._transmit(data)
             except BrokenLinkError:
-                self._drop()
                 self._check_fate()
                 raise
             except BaseException:
@@ -133,7 +146,7 @@ class RuledLink(MessageLink):
     async def receive_message(self) -> bytes:
         """See :meth:`MessageLink.receive_message`. Cancellation: atomic."""
         self._check_fate()
-        with self._only_one("_receiving", "receives"):
+        with self._receiver:
             try:
                 return await self._take()
             except BrokenLinkError:
@@ -166,15 +179,5 @@ class RuledLink(MessageLink):
             raise ClosedError(f"the link {self._label} was closed on this side")
         if self._torn:
             raise BrokenLinkError(
-                f"the link {self._label} is unusable: a send was cut short and left half a message on the wire"
+                f"the link {self._label} is unusable: a send was cut short, half a message is on the wire"
             )
-
-    @contextmanager
-    def _only_one(self, flag: str, verb: str) -> Iterator[None]:
-        if getattr(self, flag):
-            raise trio.BusyResourceError(f"another task {verb} on {self._label} already")
-        setattr(self, flag, True)
-        try:
-            yield
-        finally:
-            setattr(self, flag, False)
