@@ -1,0 +1,1 @@
+"""Agents: what to do next (:mod:`~hermes_trio.agents.step`, pure) and the loop that does it."""

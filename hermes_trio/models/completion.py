@@ -1,0 +1,166 @@
+"""A chat completion as data, read strictly from what a server sent. PURE.
+
+Nothing is thrown away: ``raw`` keeps the whole body, because token ids and logprobs ride on it in a
+different place for each server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from attrs import field, frozen
+
+
+@frozen(kw_only=True)
+class Usage:
+    """Tokens as the server counted them; a member it did not tell is 0."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+            total_tokens=self.total_tokens + other.total_tokens,
+        )
+
+
+@frozen(kw_only=True)
+class ChatMessage:
+    """What the assistant said. ``tool_calls`` are the server's own JSON objects."""
+
+    content: str = ""
+    tool_calls: tuple[Mapping[str, Any], ...] = ()
+    reasoning: str | None = None
+    role: str = "assistant"
+
+
+@frozen(kw_only=True)
+class ChatCompletion:
+    """One answer of a model server.
+
+    Args:
+        message: of the first choice.
+        finish_reason: ``stop``, ``length``, ``tool_calls``, ...; ``None`` when not told.
+        usage: ``None`` when not told.
+        model: the name the server gave.
+        latency_s: from asking to the last byte; 0 when nobody measured.
+        raw: the whole body.
+    """
+
+    message: ChatMessage
+    finish_reason: str | None = None
+    usage: Usage | None = None
+    model: str = ""
+    latency_s: float = 0.0
+    raw: Mapping[str, Any] = field(factory=dict, repr=False)
+
+
+class MalformedCompletion(Exception):
+    """A body is not a chat completion; the text says what is missing."""
+
+
+def read_completion(body: Any, *, latency_s: float = 0.0) -> ChatCompletion:
+    """Read the decoded body of a 200 answer.
+
+    Raises:
+        MalformedCompletion: it has no first choice with a message, or carries an error instead.
+    """
+    raw = _object(body, "the body")
+    if raw.get("error") and not raw.get("choices"):
+        raise MalformedCompletion(f"it sent an error: {error_text(raw)}")
+    choices = raw.get("choices")
+    if not isinstance(choices, list) or not choices:
+        raise MalformedCompletion("there are no choices")
+    choice = _object(choices[0], "the first choice")
+    return ChatCompletion(
+        message=_read_message(_object(choice.get("message"), "its message")),
+        finish_reason=_text_or_none(choice.get("finish_reason")),
+        usage=_read_usage(raw.get("usage")),
+        model=_text_or_none(raw.get("model")) or "",
+        latency_s=latency_s,
+        raw=raw,
+    )
+
+
+def error_text(body: Any) -> str:
+    """The message inside an error body of the OpenAI, vLLM or FastAPI shape; empty when there is none."""
+    for key in ("error", "message", "detail"):
+        found = member(body, key)
+        if isinstance(found, Mapping):
+            found = found.get("message")
+        if isinstance(found, str) and found:
+            return found
+    return ""
+
+
+def member(thing: Any, name: str) -> Any:
+    """A member of a JSON object or of an SDK's object alike; ``None`` when it is not there."""
+    return thing.get(name) if isinstance(thing, Mapping) else getattr(thing, name, None)
+
+
+def text_of(content: Any) -> str:
+    """The text of a message's content: a string, or content parts of which only text counts."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, Sequence):
+        return ""
+    return "".join(str(member(part, "text") or "") for part in content)
+
+
+def extract_reasoning(message: Any) -> str | None:
+    """The reasoning beside a message's content, in the first of the formats that providers use.
+
+    ``reasoning_content`` (vLLM, SGLang, DeepSeek), ``reasoning`` (OpenRouter, newer vLLM), then
+    ``reasoning_details[].text`` (OpenRouter). ``<think>`` inside the content is not touched.
+    """
+    for name in ("reasoning_content", "reasoning"):
+        told = member(message, name)
+        if isinstance(told, str) and told:
+            return told
+    return _first_detail(member(message, "reasoning_details"))
+
+
+def _first_detail(details: Any) -> str | None:
+    if not isinstance(details, Sequence):
+        return None
+    texts = (member(detail, "text") for detail in details)
+    return next((text for text in texts if isinstance(text, str) and text), None)
+
+
+def _read_message(message: Mapping[str, Any]) -> ChatMessage:
+    calls = message.get("tool_calls") or []
+    if not isinstance(calls, list):
+        raise MalformedCompletion("tool_calls is not a list")
+    return ChatMessage(
+        content=text_of(message.get("content")),
+        tool_calls=tuple(_object(call, "a tool call") for call in calls),
+        reasoning=extract_reasoning(message),
+        role=_text_or_none(message.get("role")) or "assistant",
+    )
+
+
+def _read_usage(usage: Any) -> Usage | None:
+    if not isinstance(usage, Mapping):
+        return None
+    prompt, completion = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+    total = _count(usage, "total_tokens") or prompt + completion
+    return Usage(prompt_tokens=prompt, completion_tokens=completion, total_tokens=total)
+
+
+def _count(usage: Mapping[str, Any], name: str) -> int:
+    value = usage.get(name)
+    return value if isinstance(value, int) else 0
+
+
+def _object(value: Any, what: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise MalformedCompletion(f"{what} is not a JSON object")
+    return value
+
+
+def _text_or_none(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
