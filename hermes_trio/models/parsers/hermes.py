@@ -70,7 +70,7 @@ def _call_at(text: str, opening: re.Match[str]) -> _Found | None:
         return None
     raw = text[opening.start() : closing.end()]
     call = _read_call(named.group().strip() if named else None, body[0], raw)
-    return call and _Found(opening.start(), closing.end(), call)
+    return None if call is None else _Found(opening.start(), closing.end(), call)
 
 
 def _json_object(text: str, start: int) -> tuple[Mapping[str, Any], int] | None:
