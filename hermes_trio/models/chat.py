@@ -6,7 +6,7 @@ closes the request's connection, which is how a server learns to stop generating
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
@@ -205,13 +205,19 @@ def _reason(error: BaseException) -> str:
     """The operating system's words when it has any, else the library's."""
     if isinstance(error, httpx.ConnectTimeout):
         return "no connection within the connect timeout"
-    cause: BaseException | None = error
-    told = str(error) or type(error).__name__
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.strerror:
-            told = cause.strerror.lower()
-        cause = cause.__cause__ or cause.__context__
-    return told
+    told = (cause.strerror for cause in _causes(error) if isinstance(cause, OSError) and cause.strerror)
+    return next((text.lower() for text in told), str(error) or type(error).__name__)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and all that led to it. Trio groups one error for each address that it tried."""
+    yield error
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _causes(inner)
+    cause = error.__cause__ or error.__context__
+    if cause is not None:
+        yield from _causes(cause)
 
 
 @asynccontextmanager

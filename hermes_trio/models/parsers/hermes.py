@@ -41,7 +41,7 @@ class HermesParser:
         """See :class:`hermes_trio.models.parsers.base.ToolCallParser`."""
         found = tuple(_scan(text, _after_thinking(text)))
         if not found:
-            return text or None, ()
+            return text, ()
         return _beside(text, found) or None, tuple(one.call for one in found)
 
 

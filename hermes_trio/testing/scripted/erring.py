@@ -1,0 +1,81 @@
+"""Mistakes that real models make, at seeded random, over any policy. PURE.
+
+The dice are thrown by seed, task and turn, so one transcript always meets the same mistakes, in any order
+of requests and in any process.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from enum import Enum
+from typing import assert_never
+
+from attrs import evolve, frozen
+
+from hermes_trio.agents.prompt import task_id_of
+from hermes_trio.testing.scripted.reply import Messages, Policy, Reply, ScriptedCall, Tools
+
+WRONG_COMMAND = "cat no-such-file.txt && exit 3"
+UNKNOWN_TOOL = "shell_of_my_dreams"
+GAVE_UP = "I give up."
+
+
+class Mistake(Enum):
+    """What can go wrong with a turn that would have called a tool."""
+
+    WRONG_COMMAND = "wrong_command"
+    UNKNOWN_TOOL = "unknown_tool"
+    BAD_JSON = "bad_json"
+    GIVE_UP = "give_up"
+
+
+@frozen
+class _Erring:
+    policy: Policy
+    seed: int
+    probability: float
+    mistakes: Sequence[Mistake]
+
+    def __call__(self, messages: Messages, tools: Tools) -> Reply:
+        reply = self.policy(messages, tools)
+        dice = random.Random(f"{self.seed}/{task_id_of(messages)}/{_turn(messages)}")  # noqa: S311 - no secret
+        if not reply.calls or dice.random() >= self.probability:
+            return reply
+        return _spoil(reply, dice.choice(self.mistakes))
+
+
+def erring_policy(
+    policy: Policy, *, seed: int = 0, probability: float = 0.2, mistakes: Sequence[Mistake] = tuple(Mistake)
+) -> Policy:
+    """The policy, with a mistake in place of a tool call every now and then.
+
+    All but :attr:`Mistake.GIVE_UP` leave the task solvable: the next turn goes on where this one should.
+
+    Args:
+        policy: what is spoiled.
+        seed: of the dice.
+        probability: of a mistake in a turn that calls a tool, 0 to 1.
+        mistakes: the kinds to choose from, each as likely.
+    """
+    return _Erring(policy, seed, probability, tuple(mistakes))
+
+
+def _turn(messages: Messages) -> int:
+    return sum(message.get("role") == "assistant" for message in messages)
+
+
+def _spoil(reply: Reply, mistake: Mistake) -> Reply:
+    first = reply.calls[0]
+    match mistake:
+        case Mistake.WRONG_COMMAND:
+            spoiled = ScriptedCall.of(first.name, command=WRONG_COMMAND)
+        case Mistake.UNKNOWN_TOOL:
+            spoiled = evolve(first, name=UNKNOWN_TOOL, arguments=ScriptedCall.of("", input="x").arguments)
+        case Mistake.BAD_JSON:
+            spoiled = evolve(first, arguments=first.arguments[:-1])
+        case Mistake.GIVE_UP:
+            return Reply(content=GAVE_UP)
+        case _:
+            assert_never(mistake)
+    return evolve(reply, calls=(spoiled, *reply.calls[1:]))

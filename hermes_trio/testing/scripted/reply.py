@@ -1,0 +1,39 @@
+"""What a scripted policy is and answers. PURE."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from attrs import frozen
+
+Messages = Sequence[Mapping[str, Any]]
+Tools = Sequence[Mapping[str, Any]]
+
+
+@frozen
+class ScriptedCall:
+    """A tool call as a server sends it: ``arguments`` is JSON text, right or wrong."""
+
+    name: str
+    arguments: str
+
+    @classmethod
+    def of(cls, name: str, **arguments: Any) -> ScriptedCall:
+        """A call with well-formed arguments."""
+        return cls(name, json.dumps(arguments))
+
+
+@frozen(kw_only=True)
+class Reply:
+    """One turn of the model: text, calls, or both. ``finish_reason`` follows from the calls unless given."""
+
+    content: str | None = None
+    calls: tuple[ScriptedCall, ...] = ()
+    reasoning: str | None = None
+    finish_reason: str | None = None
+
+
+Policy = Callable[[Messages, Tools], Reply]
+"""Only the request's messages and tools give the reply: the same request, the same reply."""

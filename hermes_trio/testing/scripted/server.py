@@ -1,0 +1,141 @@
+"""Serves a policy over real HTTP: Starlette on hypercorn.trio, one process, nothing printed."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Never
+from uuid import uuid4
+
+import orjson
+import trio
+from hypercorn.config import Config
+from hypercorn.trio import serve
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from hermes_trio.errors import UnavailableError
+from hermes_trio.testing.scripted.reply import Policy
+from hermes_trio.testing.scripted.wire import BadRequest, completion_body, error_body, read_request
+
+_log = logging.getLogger(__name__)
+
+_BACKLOG = 1024
+"""Hundreds of clients connect in the same instant when a run begins."""
+
+
+async def serve_scripted_model(
+    policy: Policy,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
+) -> Never:
+    """Serve until cancelled. ``task_status.started`` is told the base URL, ``http://host:port/v1``.
+
+    Cancellation: *atomic*: requests under way are dropped, the socket is closed.
+
+    Args:
+        policy: makes each reply from the request's messages and tools.
+        host: address to listen on.
+        port: 0 takes a free one.
+        task_status: Trio's.
+
+    Raises:
+        UnavailableError: the address cannot be listened on.
+    """
+    listener = _bound_socket(host, port)
+    url = f"http://{host}:{listener.getsockname()[1]}/v1"
+    config = _config(listener)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(serve, scripted_app(policy), config)
+        task_status.started(url)
+        await trio.sleep_forever()
+
+
+@asynccontextmanager
+async def open_scripted_model(
+    policy: Policy, *, host: str = "127.0.0.1", port: int = 0
+) -> AsyncIterator[str]:
+    """The base URL of a scripted model that serves until the end of the block.
+
+    Cancellation: *atomic*: leaving the block, in whatever way, drops what is under way.
+    """
+    async with trio.open_nursery() as nursery:
+        url = await nursery.start(_serve, policy, host, port)
+        yield url
+        nursery.cancel_scope.cancel()
+
+
+async def _serve(policy: Policy, host: str, port: int, *, task_status: trio.TaskStatus[str]) -> None:
+    await serve_scripted_model(policy, host=host, port=port, task_status=task_status)
+
+
+def scripted_app(policy: Policy) -> Starlette:
+    """The ASGI application: chat completions, the list of models, and a health route."""
+
+    async def chat_completions(request: Request) -> Response:
+        return _answered(policy, await request.body())
+
+    async def models(_request: Request) -> Response:
+        entry = {"id": "scripted", "object": "model", "created": 0, "owned_by": "hermes_trio"}
+        return _json({"object": "list", "data": [entry]})
+
+    async def health(_request: Request) -> Response:
+        return _json({"status": "ok"})
+
+    return Starlette(
+        routes=[
+            Route("/v1/chat/completions", chat_completions, methods=["POST"]),
+            Route("/v1/models", models),
+            Route("/health", health),
+        ]
+    )
+
+
+def _answered(policy: Policy, data: bytes) -> Response:
+    try:
+        request = read_request(data)
+    except BadRequest as error:
+        return _json(error_body(str(error)), status=400)
+    try:
+        reply = policy(request.messages, request.tools)
+    except Exception:
+        # The boundary where a policy's crash becomes an answer, as a real server's does.
+        _log.exception("the scripted policy failed")
+        return _json(error_body("the scripted policy failed", kind="server_error"), status=500)
+    completion_id = uuid4().hex[:16]
+    return _json(completion_body(request, reply, completion_id=completion_id, created=int(time.time())))
+
+
+def _json(body: object, *, status: int = 200) -> Response:
+    return Response(orjson.dumps(body), status_code=status, media_type="application/json")
+
+
+def _bound_socket(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise UnavailableError(f"Cannot listen on {host}:{port}: {error.strerror}.") from error
+    return listener
+
+
+def _config(listener: socket.socket) -> Config:
+    config = Config()
+    config.bind = [f"fd://{listener.detach()}"]
+    config.backlog = _BACKLOG
+    config.accesslog = config.errorlog = None
+    config.graceful_timeout = 0
+    # Trajectories think and work between two requests; none should pay for a new connection.
+    config.keep_alive_timeout = 600
+    config.keep_alive_max_requests = 2**31
+    return config
