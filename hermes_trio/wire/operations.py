@@ -28,7 +28,7 @@ class Operation(StrEnum):
     SLOT_STATUS = "slot.status"
 
     BASH = "bash"
-    """Result data: :class:`BashReport`; segments: stdout, stderr."""
+    """Result data: :class:`BashReport`; segments: stdout head, stdout tail, stderr head, stderr tail."""
     BASH_STATEFUL = "bash_stateful"
     TERMINAL = "terminal"
     """A pseudo-terminal: keys ride on input frames, the screen's bytes on output frames."""

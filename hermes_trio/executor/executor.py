@@ -1,0 +1,245 @@
+"""The executor: where a tool call walks in, and where its result comes out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import assert_never
+
+import trio
+from attrs import frozen
+
+from hermes_trio.backends.base import Backend
+from hermes_trio.errors import ClosedError, HermesTrioError, Provenance
+from hermes_trio.executor.config import ExecutorConfig
+from hermes_trio.executor.external import ToolServerClient
+from hermes_trio.executor.plan import AskToolServer, Refuse, RunInSlot, plan_call
+from hermes_trio.executor.results import result_of, result_of_failure
+from hermes_trio.fleet.calls import CallRecord
+from hermes_trio.fleet.fleet import Fleet, open_fleet
+from hermes_trio.link.pump import PumpStatistics
+from hermes_trio.slots.pool import SlotPool
+from hermes_trio.slots.table import SlotTableStatistics
+from hermes_trio.telemetry.histogram import HistogramSnapshot, LogHistogram
+from hermes_trio.tools.calls import ToolCall, ToolResult
+from hermes_trio.tools.registry import ToolRegistry, default_registry
+from hermes_trio.wire.operations import Operation
+
+
+@frozen(kw_only=True)
+class ExecutorStatistics:
+    """What an executor has done and holds. Constant in size, however long it runs."""
+
+    total_requests: int
+    """Calls answered, however they ended."""
+    total_errors: int
+    """Calls whose result was not a success."""
+    by_provenance: Mapping[Provenance, int]
+    in_flight: int
+    """Calls whose callers are waiting now."""
+    latency: HistogramSnapshot
+    """Seconds from entering :meth:`Executor.execute` to leaving it, of answered calls."""
+    queue: HistogramSnapshot
+    """Seconds of it before the call was put on the wire: waiting for a slot and for the link."""
+    slots: SlotTableStatistics
+    links: Mapping[str, PumpStatistics]
+
+
+class Executor:
+    """Runs tool calls. Made by :func:`open_executor`.
+
+    Any number of tasks may call it at once. Calls of one trajectory run one after another, in the order in
+    which :meth:`execute` was entered; calls of different trajectories do not wait for each other.
+    """
+
+    def __init__(
+        self, *, registry: ToolRegistry, config: ExecutorConfig, pool: SlotPool, fleet: Fleet
+    ) -> None:
+        self._registry = registry
+        self._config = config
+        self._pool = pool
+        self._fleet = fleet
+        self._closed = False
+        self._tool_server = (
+            ToolServerClient(config.tool_server_url, token=config.tool_server_token)
+            if config.tool_server_url
+            else None
+        )
+        self._in_flight = 0
+        self._by_provenance = dict.fromkeys(Provenance, 0)
+        self._total_errors = 0
+        self._latency = LogHistogram()
+        self._queue = LogHistogram()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "open"
+        return f"<Executor {state}, {self._in_flight} calls in flight, {self._pool!r}, {self._fleet!r}>"
+
+    @property
+    def registry(self) -> ToolRegistry:
+        """The tools this executor knows."""
+        return self._registry
+
+    @property
+    def config(self) -> ExecutorConfig:
+        """The settings it was opened with."""
+        return self._config
+
+    async def execute(
+        self, trajectory_id: str, call: ToolCall, *, limit_s: float | None = None
+    ) -> ToolResult:
+        """Run one tool call in its trajectory's slot and return how it ended.
+
+        The first call of a trajectory waits for a slot, which the trajectory then keeps until
+        :meth:`release`. Failure is a value: whatever the tool, the sandbox or the network does comes back
+        as a result whose ``provenance`` says who failed. Nothing that may have started is run again.
+
+        Cancellation: abandons. A call that was not sent yet is taken back; one that was is ended at the
+        daemon, and this returns only after its whole process tree is gone (shielded, at most
+        ``config.kill_grace_s``; past that the slot is quarantined).
+
+        Args:
+            trajectory_id: whose call it is.
+            call: what to run.
+            limit_s: seconds it may run, clamped to 1..600; queues are not charged. ``None``: the call's own
+                ``timeout`` argument, else ``config.default_limit_s``.
+
+        Raises:
+            ClosedError: the executor was closed.
+        """
+        self._check_open()
+        entered = trio.current_time()
+        plan = plan_call(call, registry=self._registry, config=self._config, limit_s=limit_s)
+        self._in_flight += 1
+        try:
+            match plan:
+                case Refuse():
+                    await trio.lowlevel.checkpoint()
+                    result = plan.result
+                case AskToolServer():
+                    assert self._tool_server is not None
+                    result = await self._tool_server.execute(
+                        trajectory_id, call, limit_s=plan.limit_s, lease=self._pool.lease(trajectory_id)
+                    )
+                case RunInSlot():
+                    result = await self._run_in_slot(trajectory_id, call, plan)
+                case _:
+                    assert_never(plan)
+        finally:
+            self._in_flight -= 1
+        self._count(result, trio.current_time() - entered)
+        return result
+
+    async def release(self, trajectory_id: str, *, reset_workspace: bool = True) -> None:
+        """Give a trajectory's slot back. Idempotent; what still runs there is ended.
+
+        Cancellation: abandons; the release itself goes on.
+
+        Args:
+            trajectory_id: whose slot; one that holds none is fine.
+            reset_workspace: wipe the slot before another trajectory gets it. ``False`` hands its files on.
+        """
+        await self._pool.release(trajectory_id, reset=reset_workspace)
+
+    async def quiesce(self, trajectory_id: str) -> None:
+        """Wait until nothing runs in the trajectory's slot any more. Verifiers stand on this.
+
+        Cancellation: abandons.
+
+        Raises:
+            LostError: the slot is gone, and the workspace with it.
+            UnavailableError: the daemon could not do it.
+        """
+        self._check_open()
+        if self._pool.lease(trajectory_id) is None:
+            await trio.lowlevel.checkpoint()
+            return
+        record = CallRecord(operation=Operation.SLOT_QUIESCE, arguments={}, trajectory_id=trajectory_id)
+        await self._answered(record)
+        record.unwrap()
+
+    def statistics(self) -> ExecutorStatistics:
+        """A snapshot."""
+        return ExecutorStatistics(
+            total_requests=self._latency.count,
+            total_errors=self._total_errors,
+            by_provenance={who: count for who, count in self._by_provenance.items() if count},
+            in_flight=self._in_flight,
+            latency=self._latency.snapshot(),
+            queue=self._queue.snapshot(),
+            slots=self._pool.statistics(),
+            links={connection.name: connection.statistics() for connection in self._fleet.connections},
+        )
+
+    async def _run_in_slot(self, trajectory_id: str, call: ToolCall, plan: RunInSlot) -> ToolResult:
+        entered = trio.current_time()
+        record = CallRecord(
+            operation=plan.operation,
+            arguments=plan.arguments,
+            trajectory_id=trajectory_id,
+            limit_s=plan.limit_s,
+            payload=plan.payload,
+        )
+        try:
+            await self._answered(record)
+            result = record.unwrap()
+        except HermesTrioError as exc:
+            return result_of_failure(call, exc)
+        if record.sent_at is not None:
+            self._queue.record(record.sent_at - entered)
+        return result_of(call, plan.operation, result, arguments=plan.arguments)
+
+    async def _answered(self, record: CallRecord) -> None:
+        """Submit a call and wait for its end; leaving early ends the call first."""
+        self._pool.submit(record)
+        try:
+            await record.wait_ended()
+        finally:
+            if not record.ended:
+                await self._pool.settle(record)
+
+    def _count(self, result: ToolResult, latency_s: float) -> None:
+        self._by_provenance[result.provenance] += 1
+        self._total_errors += not result.success
+        self._latency.record(latency_s)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError("ToolExecutor not started (call start() first)")
+
+    async def _aclose(self) -> None:
+        self._closed = True
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + self._config.close_grace_s):
+            await self._pool.release_all()
+        if self._tool_server is not None:
+            await self._tool_server.aclose()
+
+
+@asynccontextmanager
+async def open_executor(
+    backend: Backend, *, config: ExecutorConfig | None = None, tools: ToolRegistry | None = None
+) -> AsyncIterator[Executor]:
+    """Open an executor on a backend's daemons; the one way to get one.
+
+    On the way out, whatever the reason: calls that still run are ended, every slot is given back wiped,
+    the daemons are told goodbye, and only then the links are closed.
+
+    Cancellation: shielded, at most ``close_grace_s`` and the fleet's ``farewell_s`` (2 s).
+
+    Args:
+        backend: where the daemons are.
+        config: settings; ``None``: the defaults.
+        tools: the tools that exist; ``None``: the default toolset.
+
+    Raises:
+        UnavailableError: a daemon refuses us, or none can be reached.
+    """
+    config = config or ExecutorConfig()
+    pool = SlotPool(kill_grace_s=config.kill_grace_s)
+    async with open_fleet(backend, listener=pool, config=config.fleet()) as fleet:
+        registry = default_registry() if tools is None else tools
+        executor = Executor(registry=registry, config=config, pool=pool, fleet=fleet)
+        try:
+            yield executor
+        finally:
+            await executor._aclose()

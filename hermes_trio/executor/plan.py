@@ -1,0 +1,177 @@
+"""PURE. What is to be done with a tool call: refuse it, ask a ToolServer, or run which operation in a slot.
+
+This file is the argument policy. The model chooses what to run; where it runs, how long, and with what
+rights is chosen here: ``allow_network``, ``require_sandbox`` and ``require_stateful_sandbox`` are dropped from
+its arguments, and what it asks for as ``timeout`` is clamped.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from attrs import frozen
+
+from hermes_trio.errors import Provenance
+from hermes_trio.executor.config import MAX_LIMIT_S, MIN_LIMIT_S, ExecutorConfig
+from hermes_trio.tools.arguments import argument_problems
+from hermes_trio.tools.calls import ToolCall, ToolResult
+from hermes_trio.tools.registry import ToolRegistry
+from hermes_trio.wire.operations import Operation
+
+
+@frozen(kw_only=True)
+class Refuse:
+    """Nothing runs; this is the answer."""
+
+    result: ToolResult
+
+
+@frozen(kw_only=True)
+class AskToolServer:
+    """An external tool: the call goes to the ToolServer as it is."""
+
+    limit_s: float
+
+
+@frozen(kw_only=True)
+class RunInSlot:
+    """An operation of the daemon, on the trajectory's slot."""
+
+    operation: Operation
+    arguments: Mapping[str, Any]
+    payload: bytes = b""
+    limit_s: float
+
+
+Plan = Refuse | AskToolServer | RunInSlot
+
+
+class _UnusableError(Exception):
+    """An argument that cannot be sent; the text is for the model."""
+
+
+def plan_call(
+    call: ToolCall, *, registry: ToolRegistry, config: ExecutorConfig, limit_s: float | None = None
+) -> Plan:
+    """Decide what to do with a call.
+
+    Args:
+        call: as the model asked for it.
+        registry: the tools that exist here.
+        config: the rights and limits that hold here.
+        limit_s: the caller's limit in seconds; ``None``: the model's ``timeout`` argument, else the default.
+    """
+    schema = registry.get(call.name)
+    if schema is None:
+        return refuse(call, f"Unknown tool: {call.name}", Provenance.INVALID_REQUEST)
+    limit_s = limit_of(call.arguments, asked_s=limit_s, default_s=config.default_limit_s)
+    if schema.external:
+        if config.tool_server_url is None:
+            text = f"External tool not available (ToolServer not configured): {call.name}"
+            return refuse(call, text, Provenance.UNAVAILABLE)
+        return AskToolServer(limit_s=limit_s)
+    builder = _BUILDERS.get(call.name)
+    if builder is None:
+        return refuse(call, f"Unknown tool: {call.name}", Provenance.INVALID_REQUEST)
+    if call.name in _SHELLS and call.arguments.get("background"):
+        text = "terminal background execution is not supported in sandbox"
+        return refuse(call, text, Provenance.DENIED)
+    problems = argument_problems(schema, call.arguments)
+    if problems:
+        return refuse(call, f"Invalid arguments for {call.name}: {'; '.join(problems)}")
+    try:
+        operation, arguments, payload = builder(call.arguments, config)
+    except _UnusableError as exc:
+        return refuse(call, f"Invalid arguments for {call.name}: {exc}")
+    return RunInSlot(operation=operation, arguments=arguments, payload=payload, limit_s=limit_s)
+
+
+def refuse(call: ToolCall, error: str, provenance: Provenance = Provenance.INVALID_REQUEST) -> Refuse:
+    """The answer to a call of which nothing runs."""
+    result = ToolResult(success=False, error=error, uniq_id=call.uniq_id, provenance=provenance)
+    return Refuse(result=result)
+
+
+def limit_of(arguments: Mapping[str, Any], *, asked_s: float | None, default_s: float) -> float:
+    """The call's limit in seconds: the caller's, else the model's, both clamped; else the default."""
+    if asked_s is None:
+        timeout = arguments.get("timeout")
+        is_number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
+        if is_number and not math.isnan(timeout):
+            asked_s = timeout
+    if asked_s is None:
+        return default_s
+    return float(max(MIN_LIMIT_S, min(asked_s, MAX_LIMIT_S)))
+
+
+# --- one builder for each tool ----------------------------------------------------------------------------
+
+_Built = tuple[Operation, Mapping[str, Any], bytes]
+
+
+def _bash(arguments: Mapping[str, Any], config: ExecutorConfig) -> _Built:
+    sent: dict[str, Any] = {
+        "command": _text(arguments, "command", nul=False),
+        "allow_network": config.allow_network,
+        "require_sandbox": config.require_sandbox,
+    }
+    for name in ("cwd", "shell"):
+        if name in arguments:
+            sent[name] = _text(arguments, name, nul=False)
+    return Operation.BASH, sent, _text(arguments, "stdin", default="").encode()
+
+
+def _bash_stateful(arguments: Mapping[str, Any], config: ExecutorConfig) -> _Built:
+    sent = {
+        "command": _text(arguments, "command", nul=False),
+        "allow_network": config.allow_network,
+        "require_stateful_sandbox": config.require_stateful_sandbox,
+    }
+    return Operation.BASH_STATEFUL, sent, b""
+
+
+def _tmux(arguments: Mapping[str, Any], config: ExecutorConfig) -> _Built:
+    sent = {name: value for name, value in arguments.items() if name not in _RIGHTS}
+    sent["allow_network"] = config.allow_network
+    sent["require_stateful_sandbox"] = config.require_stateful_sandbox
+    return Operation.TERMINAL, sent, b""
+
+
+def _read_file(arguments: Mapping[str, Any], _config: ExecutorConfig) -> _Built:
+    return Operation.READ_FILE, {"path": _text(arguments, "path", nul=False)}, b""
+
+
+def _write_file(arguments: Mapping[str, Any], _config: ExecutorConfig) -> _Built:
+    path = _text(arguments, "path", nul=False)
+    return Operation.WRITE_FILE, {"path": path}, _text(arguments, "content").encode()
+
+
+_RIGHTS = frozenset({"allow_network", "require_sandbox", "require_stateful_sandbox", "timeout"})
+
+_SHELLS = frozenset({"bash", "terminal"})
+
+_BUILDERS: Mapping[str, Callable[[Mapping[str, Any], ExecutorConfig], _Built]] = {
+    "bash": _bash,
+    "terminal": _bash,
+    "bash_stateful": _bash_stateful,
+    "terminal_stateful": _bash_stateful,
+    "tmux": _tmux,
+    "read_file": _read_file,
+    "write_file": _write_file,
+}
+
+
+def _text(arguments: Mapping[str, Any], name: str, *, default: str | None = None, nul: bool = True) -> str:
+    """A text that can be sent as UTF-8; ``nul=False``: one that can also be an argument of a program."""
+    value = arguments.get(name, default)
+    if not isinstance(value, str):
+        raise _UnusableError(f"'{name}' must be a string")
+    if not nul and "\0" in value:
+        raise _UnusableError(f"'{name}' holds a NUL character")
+    try:
+        value.encode()
+    except UnicodeEncodeError as exc:
+        raise _UnusableError(f"'{name}' is not valid Unicode at character {exc.start}") from exc
+    return value

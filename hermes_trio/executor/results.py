@@ -1,0 +1,106 @@
+"""PURE. From the daemon's report to the result that a model and a trainer read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from hermes_trio.errors import (
+    BusyError,
+    HermesTrioError,
+    LinkLostError,
+    LostError,
+    Provenance,
+    SandboxLostError,
+    UnavailableError,
+)
+from hermes_trio.tools.calls import ToolCall, ToolResult
+from hermes_trio.wire.frames import Result
+from hermes_trio.wire.operations import Operation
+
+
+def result_of(call: ToolCall, operation: Operation, result: Result, *, arguments: Mapping[str, Any]) -> ToolResult:
+    """The tool result for a call that the daemon answered."""
+    success = result.provenance is Provenance.OK
+    output, metadata = "", dict(result.data)
+    compose = _COMPOSERS.get(operation)
+    if compose is not None and (success or result.segments):
+        output, metadata = compose(result, arguments)
+    return ToolResult(
+        success=success,
+        output=output,
+        error=result.error,
+        metadata=metadata,
+        uniq_id=call.uniq_id,
+        provenance=result.provenance,
+    )
+
+
+def result_of_failure(call: ToolCall, error: HermesTrioError) -> ToolResult:
+    """The tool result for a call that no daemon answered."""
+    provenance, text = Provenance.INTERNAL_ERROR, str(error)
+    metadata: dict[str, Any] = {}
+    match error:
+        case LinkLostError():
+            provenance = Provenance.LINK_LOST
+        case SandboxLostError():
+            provenance = Provenance.SANDBOX_LOST
+        case UnavailableError() | BusyError():
+            provenance, text = Provenance.UNAVAILABLE, f"Failed to acquire slot: {error}"
+        case _:
+            pass
+    if isinstance(error, LostError):
+        metadata["outcome"] = error.outcome
+        text = f"Batch execution failed: {error}"
+    return ToolResult(
+        success=False, error=text, metadata=metadata, uniq_id=call.uniq_id, provenance=provenance
+    )
+
+
+def text_of(data: bytes) -> str:
+    """Bytes of a program as text; what is not UTF-8 becomes U+FFFD."""
+    return data.decode("utf-8", "replace")
+
+
+def _segments(result: Result) -> list[bytes]:
+    parts, start = [], 0
+    for length in result.segments:
+        parts.append(result.payload[start : start + length])
+        start += length
+    return parts
+
+
+def _compose_bash(result: Result, _arguments: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Standard output, then standard error under a heading: the ancestor's shape, which models know."""
+    heads_and_tails = _segments(result)
+    data = dict(result.data)
+    stdout = _kept(heads_and_tails[0:2], data["stdout_bytes"])
+    stderr = _kept(heads_and_tails[2:4], data["stderr_bytes"])
+    output = f"{stdout}\n[stderr]\n{stderr}" if stdout and stderr else stdout or stderr
+    data["timeout"] = data["ending"] == "limit"
+    return output.strip(), data
+
+
+def _kept(head_and_tail: list[bytes], total_bytes: int) -> str:
+    """What was kept of a stream, with a sentence where something is missing."""
+    head, tail = head_and_tail
+    missing = total_bytes - len(head) - len(tail)
+    if missing <= 0:
+        return text_of(head + tail)
+    return f"{text_of(head)}\n[... {missing} of {total_bytes} bytes left out ...]\n{text_of(tail)}"
+
+
+def _compose_read(result: Result, _arguments: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    return text_of(result.payload), dict(result.data)
+
+
+def _compose_write(result: Result, arguments: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    written = result.data["written_bytes"]
+    return f"Successfully wrote {written} bytes to {arguments['path']}", dict(result.data)
+
+
+_COMPOSERS: Mapping[Operation, Callable[[Result, Mapping[str, Any]], tuple[str, dict[str, Any]]]] = {
+    Operation.BASH: _compose_bash,
+    Operation.READ_FILE: _compose_read,
+    Operation.WRITE_FILE: _compose_write,
+}

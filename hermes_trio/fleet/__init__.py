@@ -1,0 +1,1 @@
+"""This side of the daemons: one supervised connection for each."""

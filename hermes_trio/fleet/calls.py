@@ -1,0 +1,76 @@
+"""One call on its way: what to send, and the place where its sender is parked until the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import trio
+from attrs import define, field
+
+from hermes_trio.errors import HermesTrioError
+from hermes_trio.link.outbox import Posting
+from hermes_trio.wire.frames import CallId, Lease, Result
+
+
+@define(eq=False)
+class CallRecord:
+    """A call of this side, from being made to being answered. Ends exactly once, by result or by error."""
+
+    operation: str
+    arguments: Mapping[str, Any] = field(repr=False)
+    trajectory_id: str = ""
+    lease: Lease | None = None
+    limit_s: float | None = None
+    payload: bytes = field(default=b"", repr=False)
+    on_done: Callable[[CallRecord], None] | None = field(default=None, repr=False)
+    """Called at the end, synchronously, before the parked caller runs. Must not raise."""
+
+    posting: Posting | None = field(default=None, repr=False)
+    """In the outbox, or once was; ``None``: not even posted yet."""
+    call_id: CallId | None = None
+    """Set when the frame is written; from then on the call may have effects."""
+    sent_at: float | None = None
+    """``trio.current_time()`` of the same moment."""
+    result: Result | None = field(default=None, repr=False)
+    error: HermesTrioError | None = None
+    _ended: trio.Event = field(factory=trio.Event, repr=False)
+
+    @property
+    def ended(self) -> bool:
+        """Answered or failed."""
+        return self._ended.is_set()
+
+    def finish(self, result: Result) -> None:
+        """The daemon answered."""
+        self.result = result
+        self._end()
+
+    def fail(self, error: HermesTrioError) -> None:
+        """It will never be answered, and this is why. Does nothing to a call that has ended."""
+        if not self.ended:
+            self.error = error
+            self._end()
+
+    async def wait_ended(self) -> None:
+        """Park until the call has ended.
+
+        Cancellation: atomic; the call itself goes on.
+        """
+        await self._ended.wait()
+
+    def unwrap(self) -> Result:
+        """The result of a call that has ended.
+
+        Raises:
+            HermesTrioError: what :meth:`fail` was given.
+        """
+        if self.error is not None:
+            raise self.error
+        assert self.result is not None, "the call has not ended"
+        return self.result
+
+    def _end(self) -> None:
+        self._ended.set()
+        if self.on_done is not None:
+            self.on_done(self)

@@ -1,0 +1,234 @@
+"""This side of the daemons: one connection for each endpoint of the backend, kept up while the fleet is open.
+
+A daemon that cannot be reached is tried again with growing, jittered pauses; one that refuses us (wrong
+token, another protocol version) is not, until the backend publishes something new about it.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+from attrs import define, frozen
+
+from hermes_trio.backends.base import Backend, DaemonEndpoint
+from hermes_trio.errors import BrokenLinkError, HermesTrioError, RemoteProtocolError, UnavailableError
+from hermes_trio.fleet.connection import ConnectionListener, DaemonConnection
+from hermes_trio.link.background import open_background_nursery
+from hermes_trio.link.message import MessageLink
+from hermes_trio.link.pump import PumpConfig
+from hermes_trio.link.websocket import open_websocket_link
+from hermes_trio.wire.frames import Limits
+
+logger = logging.getLogger(__name__)
+
+
+@frozen(kw_only=True)
+class FleetConfig:
+    """How daemons are reached.
+
+    Args:
+        pump: how each link is driven.
+        limits: what this side is ready to take from a daemon.
+        connect_timeout: seconds for one attempt to connect, handshake included.
+        first_retry_s: pause before the second attempt; doubles up to ``max_retry_s``, each halved or not
+            by chance so that many executors do not knock in step.
+        max_retry_s: longest pause between two attempts.
+        unreachable_after_s: without any daemon for this long, those who wait for a slot are told so.
+        farewell_s: seconds for saying goodbye to all daemons.
+    """
+
+    pump: PumpConfig = PumpConfig()
+    limits: Limits = Limits()
+    connect_timeout: float = 10.0
+    first_retry_s: float = 0.05
+    max_retry_s: float = 5.0
+    unreachable_after_s: float = 30.0
+    farewell_s: float = 2.0
+
+
+@define(eq=False)
+class _Member:
+    """One endpoint under supervision."""
+
+    endpoint: DaemonEndpoint
+    scope: trio.CancelScope
+    connection: DaemonConnection | None = None
+    failure: HermesTrioError | None = None
+    """Why the last attempt failed."""
+    refused: bool = False
+    """Not to be tried again as it is."""
+
+
+class Fleet:
+    """The connections. Made by :func:`open_fleet`."""
+
+    def __init__(self, backend: Backend, *, listener: ConnectionListener, config: FleetConfig) -> None:
+        self._backend = backend
+        self._listener = listener
+        self._config = config
+        self._members: dict[str, _Member] = {}
+        self._changed = trio.Event()
+        self._last_up = 0.0  # when a daemon was up, or the fleet was opened
+
+    def __repr__(self) -> str:
+        up = sum(_is_up(member) for member in self._members.values())
+        return f"<Fleet {up} of {len(self._members)} daemons up>"
+
+    @property
+    def connections(self) -> tuple[DaemonConnection, ...]:
+        """Those that are up."""
+        return tuple(m.connection for m in self._members.values() if m.connection and _is_up(m))
+
+    async def wait_contact(self) -> None:
+        """Wait until each endpoint known now has answered or failed.
+
+        Cancellation: atomic.
+
+        Raises:
+            UnavailableError: a daemon refuses us, or none at all could be reached.
+        """
+        while not all(_is_up(member) or member.failure for member in self._members.values()):
+            await self._changed.wait()
+        for member in self._members.values():
+            if member.refused and member.failure is not None:
+                raise member.failure
+        if not self.connections:
+            failures = [member.failure for member in self._members.values() if member.failure]
+            why = str(failures[0]) if failures else f"backend {self._backend.name} has no daemon"
+            raise UnavailableError(f"no sandbox daemon can be reached: {why}")
+
+    async def run(self, *, task_status: trio.TaskStatus[trio.CancelScope]) -> None:
+        """Follow the backend's board until the scope that is handed out by ``started`` is cancelled.
+
+        The scope is shielded: connections must outlive a cancelled body long enough to end its calls in
+        order, and whoever opened the fleet cancels the scope after that, within a bound.
+
+        Cancellation: shielded, at most as long as :func:`open_fleet` takes to say farewell.
+        """
+        with trio.CancelScope(shield=True) as scope:
+            async with trio.open_nursery() as nursery:
+                self._last_up = trio.current_time()
+                board = self._backend.board
+                snapshot = board.snapshot
+                self._follow(snapshot.endpoints, nursery)
+                task_status.started(scope)
+                while True:
+                    snapshot = await board.wait_newer(snapshot.version)
+                    self._follow(snapshot.endpoints, nursery)
+
+    async def farewell(self) -> None:
+        """Say goodbye on every connection.
+
+        Cancellation: atomic for each connection.
+        """
+        async with trio.open_nursery() as nursery:
+            for connection in self.connections:
+                nursery.start_soon(connection.farewell)
+
+    def _follow(self, endpoints: tuple[DaemonEndpoint, ...], nursery: trio.Nursery) -> None:
+        wanted = {endpoint.name: endpoint for endpoint in endpoints}
+        for name, member in list(self._members.items()):
+            if wanted.get(name) != member.endpoint:
+                member.scope.cancel()
+                del self._members[name]
+        for name, endpoint in wanted.items():
+            if name not in self._members:
+                member = self._members[name] = _Member(endpoint, trio.CancelScope())
+                nursery.start_soon(self._keep_up, member)
+        if not wanted:
+            self._listener.fleet_unreachable(f"backend {self._backend.name} has no daemon left")
+        self._tell()
+
+    async def _keep_up(self, member: _Member) -> None:
+        """Connect to one endpoint again and again."""
+        pause_s = self._config.first_retry_s
+        with member.scope:
+            while True:
+                try:
+                    await self._connect_once(member)
+                except UnavailableError as exc:
+                    self._note(member, exc, refused=True)
+                    return
+                except (BrokenLinkError, RemoteProtocolError) as exc:
+                    was_up = member.connection is not None and member.connection.welcome is not None
+                    self._note(member, exc)
+                    pause_s = self._config.first_retry_s if was_up else min(2 * pause_s, self._config.max_retry_s)
+                await trio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
+
+    async def _connect_once(self, member: _Member) -> None:
+        """One link, from connecting to its end."""
+        config, endpoint = self._config, member.endpoint
+        async with open_websocket_link(
+            endpoint.url,
+            token=endpoint.token,
+            max_message_bytes=config.limits.max_message_bytes,
+            connect_timeout=config.connect_timeout,
+        ) as link:
+            await self._hold(member, link)
+
+    async def _hold(self, member: _Member, link: MessageLink) -> None:
+        member.connection = DaemonConnection(
+            member.endpoint.name,
+            listener=self._listener,
+            on_open=self._tell,
+            limits=self._config.limits,
+            pump=self._config.pump,
+        )
+        await member.connection.run(link)
+
+    def _note(self, member: _Member, failure: HermesTrioError, *, refused: bool = False) -> None:
+        logger.warning("daemon %s: %s", member.endpoint.name, failure)
+        member.connection = None
+        member.failure, member.refused = failure, refused
+        self._tell()
+        alone_s = trio.current_time() - self._last_up
+        if not self.connections and (alone_s > self._config.unreachable_after_s or self._hopeless()):
+            self._listener.fleet_unreachable(f"no sandbox daemon can be reached: {failure}")
+
+    def _hopeless(self) -> bool:
+        return all(member.refused for member in self._members.values())
+
+    def _tell(self) -> None:
+        if self.connections:
+            self._last_up = trio.current_time()
+        self._changed.set()
+        self._changed = trio.Event()
+
+
+def _is_up(member: _Member) -> bool:
+    return member.connection is not None and member.connection.is_open
+
+
+@asynccontextmanager
+async def open_fleet(
+    backend: Backend, *, listener: ConnectionListener, config: FleetConfig | None = None
+) -> AsyncIterator[Fleet]:
+    """Connect to a backend's daemons and keep connected while the body runs.
+
+    On the way out goodbye is said on every link, then the links are closed.
+
+    Cancellation: shielded, at most ``farewell_s``; links are closed on every way out.
+
+    Args:
+        backend: where the daemons are.
+        listener: hears of daemons that come and go; see :class:`ConnectionListener`.
+        config: how they are reached.
+
+    Raises:
+        UnavailableError: a daemon refuses us, or none can be reached.
+    """
+    config = config or FleetConfig()
+    fleet = Fleet(backend, listener=listener, config=config)
+    async with open_background_nursery() as nursery:
+        service = await nursery.start(fleet.run)
+        try:
+            await fleet.wait_contact()
+            yield fleet
+        finally:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + config.farewell_s):
+                await fleet.farewell()
+            service.cancel()

@@ -1,0 +1,214 @@
+"""Runs one session over one link: the only two tasks that touch the link, and the heartbeat.
+
+Theory of operation. Cancelling a websocket's ``send`` half-way tears the frame in silence and takes every
+other trajectory's calls on that link with it. So no caller ever sends: callers *post* (a synchronous,
+cancellation-proof act), and one writer task packs whatever has been posted into one message, sends it, and
+packs again. While a send is under way the next message collects: an idle link sends at once, a busy one
+batches by itself, and nobody waits for a window unless it was asked for.
+
+The reader never waits for anybody: it turns bytes into events and hands each one, synchronously, to its
+owner. Whoever owns the events must neither block nor raise.
+
+The writer is woken by :meth:`Pump.post` and by whatever the reader left in the session (echoes,
+acknowledgements, room in the window).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Never
+
+import trio
+from attrs import frozen
+
+from hermes_trio.errors import BrokenLinkError, ClosedError, RemoteProtocolError
+from hermes_trio.link.message import MessageLink
+from hermes_trio.link.outbox import CONTROL, Outbox, Posting
+from hermes_trio.wire.session import Event, Session
+
+
+@frozen(kw_only=True)
+class PumpConfig:
+    """How a link is driven.
+
+    Args:
+        batch_window_s: how long the first posting waits for company. 0: send at once.
+        max_batch_size: postings packed into one message at most.
+        max_queued: postings that may wait for the writer.
+        heartbeat_s: how often this side proves that its loop turns.
+        dead_after_s: silence after which the peer is given up.
+    """
+
+    batch_window_s: float = 0.0
+    max_batch_size: int = 200
+    max_queued: int = 65_536
+    heartbeat_s: float = 5.0
+    dead_after_s: float = 20.0
+
+
+@frozen(kw_only=True)
+class PumpStatistics:
+    """What a pump has done so far."""
+
+    queued: int
+    """Postings that wait for the writer."""
+    messages_sent: int
+    postings_sent: int
+    """Divided by ``messages_sent``: the packing achieved."""
+    bytes_sent: int
+    bytes_received: int
+
+
+class Pump:
+    """Drives a session. Lives as long as the session; :meth:`run` is called once for each link.
+
+    Args:
+        session: the protocol's state; touched only from here and by posted functions.
+        on_event: receives every event, in order, synchronously.
+    """
+
+    def __init__(
+        self, session: Session, *, on_event: Callable[[Event], None], config: PumpConfig | None = None
+    ) -> None:
+        self.session = session
+        self._on_event = on_event
+        self._config = config or PumpConfig()
+        self._outbox = Outbox(max_entries=self._config.max_queued)
+        self._work = trio.Event()  # set: the writer has something to look at
+        self._idle = trio.Event()  # set: nothing posted that was not handed to the link
+        self._last_heard = 0.0
+        self._messages_sent = self._postings_sent = self._bytes_sent = self._bytes_received = 0
+
+    def __repr__(self) -> str:
+        return f"<Pump {self._outbox!r} {self.session!r}>"
+
+    def statistics(self) -> PumpStatistics:
+        """A snapshot."""
+        return PumpStatistics(
+            queued=len(self._outbox),
+            messages_sent=self._messages_sent,
+            postings_sent=self._postings_sent,
+            bytes_sent=self._bytes_sent,
+            bytes_received=self._bytes_received,
+        )
+
+    def post(self, write: Callable[[Session], object], *, lane: Hashable = CONTROL) -> Posting:
+        """Queue something to be written into the session when its turn comes.
+
+        Raises:
+            BusyError: too much is queued already.
+        """
+        posting = self._outbox.put(write, lane=lane)
+        self.wake()
+        return posting
+
+    def withdraw(self, posting: Posting) -> bool:
+        """Take a posting back; False when it has been written already."""
+        return self._outbox.withdraw(posting)
+
+    def wake(self) -> None:
+        """Tell the writer to look again."""
+        if self._idle.is_set():
+            self._idle = trio.Event()
+        self._work.set()
+
+    async def wait_flushed(self) -> None:
+        """Wait until everything posted so far has been handed to the link.
+
+        Cancellation: atomic.
+        """
+        while len(self._outbox) or self.session.has_data or not self._idle.is_set():
+            await self._idle.wait()
+
+    async def run(self, link: MessageLink) -> Never:
+        """Drive the session over this link until one of them ends. Always ends by raising.
+
+        Cancellation: poisons the link (the session stays; it may go on over another link).
+
+        Raises:
+            BrokenLinkError: the link ended, or the peer was silent for ``dead_after_s``.
+            RemoteProtocolError: the peer broke the protocol; it has been told, if it still listened.
+        """
+        self._last_heard = trio.current_time()
+        self.wake()
+        endings: list[BrokenLinkError | RemoteProtocolError] = []
+
+        async def until_over(job: Callable[[MessageLink], Awaitable[Never]]) -> None:
+            try:
+                await job(link)
+            except (BrokenLinkError, RemoteProtocolError) as exc:
+                endings.append(exc)
+            except ClosedError as exc:
+                endings.append(BrokenLinkError(str(exc)))
+            nursery.cancel_scope.cancel()  # the first ending is the reason; the others follow from it
+
+        async with trio.open_nursery() as nursery:
+            for job in (self._read, self._write, self._beat):
+                nursery.start_soon(until_over, job)
+        if isinstance(endings[0], RemoteProtocolError):
+            await self._say_last_words(link)
+        raise endings[0]
+
+    async def _read(self, link: MessageLink) -> Never:
+        while True:
+            data = await link.receive_message()
+            self._last_heard = trio.current_time()
+            self._bytes_received += len(data)
+            for event in self.session.receive_data(data):
+                self._on_event(event)
+            if self.session.has_data or len(self._outbox):
+                self.wake()
+
+    async def _write(self, link: MessageLink) -> Never:
+        while True:
+            await self._work.wait()
+            if self._config.batch_window_s and len(self._outbox):
+                await self._gather_company()
+            self._work = trio.Event()
+            data = self._pack()
+            if not data:
+                self._idle.set()
+                continue
+            self._work.set()  # look again after the send: more may have collected
+            self._messages_sent += 1
+            self._bytes_sent += len(data)
+            await link.send_message(data)
+
+    async def _gather_company(self) -> None:
+        """Wait out the batch window, unless the batch is full before."""
+        with trio.move_on_after(self._config.batch_window_s):
+            while len(self._outbox) < self._config.max_batch_size:
+                self._work = trio.Event()
+                await self._work.wait()
+
+    def _pack(self) -> bytes:
+        """Move what the window and the batch size allow from the outbox into one message."""
+        for _ in range(self._config.max_batch_size):
+            if not self.session.room():
+                break
+            posting = self._outbox.take()
+            if posting is None:
+                break
+            posting.write(self.session)
+            self._postings_sent += 1
+        return self.session.data_to_send()
+
+    async def _beat(self, _link: MessageLink) -> Never:
+        """Prove that this loop turns, and give up a peer that does not."""
+        config = self._config
+        while True:
+            await trio.sleep(config.heartbeat_s)
+            silent_s = trio.current_time() - self._last_heard
+            if silent_s > config.dead_after_s:
+                raise BrokenLinkError(f"the peer was silent for {silent_s:.1f} s")
+            self.session.heartbeat(time.monotonic_ns() % 2**53)
+            self.wake()
+
+    async def _say_last_words(self, link: MessageLink) -> None:
+        """Hand the session's error frame to the peer, if it takes it within a second."""
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + 1.0):
+            try:
+                await link.send_message(self.session.data_to_send())
+            except (BrokenLinkError, ClosedError, trio.BusyResourceError):
+                return

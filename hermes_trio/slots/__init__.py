@@ -1,0 +1,1 @@
+"""Which trajectory gets which slot."""

@@ -1,0 +1,315 @@
+"""The pool around the slot table: turns its decisions into lease calls, and keeps each trajectory's order.
+
+Nothing here is a task. Every step happens synchronously, in a caller or in a connection's reader: a call is
+submitted, a lease is granted, a daemon goes. So there is no moment at which a decision of the table has been
+taken but not acted on, nothing to cancel half-way, and no lock.
+
+A trajectory that is known here has a *holder*. Its calls wait in the holder until the slot is leased, and are
+handed to the connection in the order in which they came; from there the lane of the outbox and the turnstile
+of the daemon keep that order.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Iterable
+
+import trio
+from attrs import define, field
+
+from hermes_trio.errors import (
+    HermesTrioError,
+    LostError,
+    Provenance,
+    SandboxLostError,
+    UnavailableError,
+)
+from hermes_trio.fleet.calls import CallRecord
+from hermes_trio.fleet.connection import DaemonConnection
+from hermes_trio.slots.table import (
+    Assignment,
+    DaemonName,
+    PlaceState,
+    SlotTable,
+    SlotTableStatistics,
+    TrajectoryId,
+)
+from hermes_trio.wire.frames import Lease, SlotId
+from hermes_trio.wire.operations import Operation
+
+logger = logging.getLogger(__name__)
+
+
+@define(eq=False)
+class _Holder:
+    """One trajectory's side of its slot."""
+
+    trajectory: TrajectoryId
+    pending: deque[CallRecord] = field(factory=deque)
+    """Calls that wait for the lease, in order."""
+    connection: DaemonConnection | None = None
+    acquiring: CallRecord | None = None
+    lease: Lease | None = None
+    lost: LostError | None = None
+    released: trio.Event = field(factory=trio.Event)
+    """Set when a release that is under way is over."""
+
+
+class SlotPool:
+    """Leases of slots for trajectories; listens to the fleet (a ``ConnectionListener``).
+
+    Args:
+        kill_grace_s: how long :meth:`settle` waits for the proof that a cancelled call is dead.
+    """
+
+    def __init__(self, *, kill_grace_s: float) -> None:
+        self._kill_grace_s = kill_grace_s
+        self._table = SlotTable()
+        self._holders: dict[TrajectoryId, _Holder] = {}
+        self._connections: dict[DaemonName, DaemonConnection] = {}
+        self._unreachable: UnavailableError | None = None  # why waiting is hopeless now, if it is
+
+    def __repr__(self) -> str:
+        return f"<SlotPool {self._table!r}>"
+
+    def statistics(self) -> SlotTableStatistics:
+        """A snapshot of the table's counts."""
+        return self._table.statistics()
+
+    def lease(self, trajectory_id: str) -> Lease | None:
+        """The slot the trajectory holds now, if any."""
+        holder = self._holders.get(TrajectoryId(trajectory_id))
+        return holder.lease if holder else None
+
+    # --- calls ----------------------------------------------------------------------------------------
+
+    def submit(self, record: CallRecord) -> None:
+        """Send a call to its trajectory's slot, or queue it until there is one. Never raises."""
+        trajectory = TrajectoryId(record.trajectory_id)
+        holder = self._holders.get(trajectory)
+        if holder is None:
+            if self._unreachable is not None:
+                record.fail(self._unreachable)
+                return
+            holder = self._holders[trajectory] = _Holder(trajectory)
+            holder.pending.append(record)
+            self._begin(self._table.request(trajectory))
+        elif holder.lost is not None:
+            record.fail(holder.lost)
+        elif self._table.state(trajectory) is PlaceState.LEASED:
+            self._send(holder, record)
+        else:
+            holder.pending.append(record)
+
+    async def settle(self, record: CallRecord) -> None:
+        """End a submitted call whose caller has left; return when nothing of it is left either.
+
+        Cancellation: shielded, at most ``kill_grace_s``. A call that could not be shown dead by then costs
+        the trajectory its slot.
+        """
+        holder = self._holders.get(TrajectoryId(record.trajectory_id))
+        if record.ended or holder is None:
+            return
+        if record in holder.pending:
+            holder.pending.remove(record)
+            self._give_up_waiting(holder)
+            return
+        connection = holder.connection
+        if connection is None or connection.cancel(record):
+            return
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + self._kill_grace_s):
+            await record.wait_ended()
+        if not record.ended:
+            self._condemn(holder, "a cancelled call could not be shown to be dead")
+
+    async def release(self, trajectory_id: str, *, reset: bool) -> None:
+        """Give a trajectory's slot back. What still runs or waits there ends as cancelled. Idempotent.
+
+        Cancellation: abandons; the release itself goes on.
+        """
+        trajectory = TrajectoryId(trajectory_id)
+        holder = self._holders.get(trajectory)
+        if holder is None:
+            await trio.lowlevel.checkpoint()
+            return
+        gone = UnavailableError(f"trajectory {trajectory_id} was released")
+        pending, holder.pending = holder.pending, deque()
+        for record in pending:
+            record.fail(gone)
+        match self._table.state(trajectory):
+            case PlaceState.WAITING | PlaceState.ACQUIRING:
+                self._give_up_waiting(holder)
+            case PlaceState.LEASED:
+                self._give_back(holder, reset=reset)
+            case PlaceState.LOST:
+                self._table.forget(trajectory)
+                self._forget(holder)
+            case PlaceState.RELEASING | None:
+                pass
+        await holder.released.wait()
+
+    async def release_all(self) -> None:
+        """Give back every slot, wiped.
+
+        Cancellation: abandons.
+        """
+        async with trio.open_nursery() as nursery:
+            for trajectory in list(self._holders):
+                nursery.start_soon(self._release_wiped, trajectory)
+
+    async def _release_wiped(self, trajectory: TrajectoryId) -> None:
+        await self.release(trajectory, reset=True)
+
+    # --- the fleet's news -----------------------------------------------------------------------------
+
+    def daemon_up(self, connection: DaemonConnection, slots: int) -> None:
+        """A daemon joined: its places go to those who wait."""
+        name = DaemonName(connection.name)
+        self._connections[name] = connection
+        self._unreachable = None
+        self._begin(self._table.add_daemon(name, slots))
+
+    def daemon_draining(self, connection: DaemonConnection) -> None:
+        """The daemon gives no new leases; the ones that are held stay."""
+        logger.info("daemon %s is draining", connection.name)
+
+    def daemon_down(self, connection: DaemonConnection) -> None:
+        """A daemon left: its trajectories lost their workspaces, and only they."""
+        name = DaemonName(connection.name)
+        if self._connections.get(name) is not connection:
+            return
+        del self._connections[name]
+        for trajectory in self._table.remove_daemon(name):
+            self._lose(self._holders[trajectory], f"daemon {name}, which held its workspace, is gone")
+        self._begin(self._table.assignments())
+
+    def fleet_unreachable(self, reason: str) -> None:
+        """No daemon is up and none can be expected soon: waiting would be hanging."""
+        self._unreachable = UnavailableError(reason)
+        waiting = [h for h in self._holders.values() if self._table.state(h.trajectory) is PlaceState.WAITING]
+        for holder in waiting:
+            self._table.withdraw(holder.trajectory)
+            self._forget(holder)
+            self._fail_pending(holder, self._unreachable)
+
+    def lease_lost(self, connection: DaemonConnection, lease: Lease, reason: str) -> None:
+        """A daemon took one slot back."""
+        for holder in self._holders.values():
+            if holder.lease == lease and holder.connection is connection:
+                self._condemn(holder, reason)
+                return
+
+    # --- how ------------------------------------------------------------------------------------------
+
+    def _begin(self, assignments: Iterable[Assignment]) -> None:
+        """Ask the daemons for the slots that the table has assigned."""
+        for assignment in assignments:
+            holder = self._holders[assignment.trajectory]
+            holder.connection = self._connections[assignment.daemon]
+            holder.acquiring = CallRecord(
+                operation=Operation.SLOT_ACQUIRE,
+                arguments={},
+                trajectory_id=holder.trajectory,
+                on_done=lambda record, holder=holder: self._acquired(holder, record),  # type: ignore[misc]
+            )
+            holder.connection.submit(holder.acquiring, urgent=True)
+        if self._connections and self._table.total == 0:
+            self.fleet_unreachable("every slot of every daemon is quarantined")
+
+    def _acquired(self, holder: _Holder, acquiring: CallRecord) -> None:
+        if holder.acquiring is not acquiring:
+            return  # the daemon it was asked from went away in the meantime, and the slot with it
+        holder.acquiring = None
+        result = acquiring.result
+        if result is None:
+            return  # the link went; daemon_down has put the trajectory back in the queue
+        if result.provenance is Provenance.OK:
+            data = result.data
+            holder.lease = Lease(slot=SlotId(data["slot"]), epoch=data["epoch"])
+            self._table.granted(holder.trajectory)
+            self._flush(holder)
+            return
+        assignments = self._table.refused(holder.trajectory)
+        if result.provenance is Provenance.CANCELLED and holder.pending:
+            assignments += self._table.request(holder.trajectory)  # came back after giving up
+        else:
+            self._fail_pending(holder, UnavailableError(result.error))
+            self._forget(holder)
+        self._begin(assignments)
+
+    def _flush(self, holder: _Holder) -> None:
+        """The slot is there: send what waited for it, or give it back if nobody waits any more."""
+        if not holder.pending:
+            self._give_back(holder, reset=True)
+            return
+        pending, holder.pending = holder.pending, deque()
+        for record in pending:
+            self._send(holder, record)
+
+    def _send(self, holder: _Holder, record: CallRecord) -> None:
+        assert holder.connection is not None
+        record.lease = holder.lease
+        holder.connection.submit(record)
+
+    def _give_up_waiting(self, holder: _Holder) -> None:
+        """The last one who wanted this trajectory's slot has left: leave nothing behind."""
+        if holder.pending:
+            return
+        if self._table.withdraw(holder.trajectory):
+            self._forget(holder)
+        elif holder.acquiring is not None and holder.connection is not None:
+            if holder.connection.cancel(holder.acquiring):
+                holder.acquiring = None
+                assignments = self._table.refused(holder.trajectory)
+                self._forget(holder)
+                self._begin(assignments)
+
+    def _give_back(self, holder: _Holder, *, reset: bool) -> None:
+        assert holder.connection is not None
+        self._table.release_begun(holder.trajectory)
+        release = CallRecord(
+            operation=Operation.SLOT_RELEASE,
+            arguments={"reset": reset},
+            trajectory_id=holder.trajectory,
+            lease=holder.lease,
+            on_done=lambda record: self._given_back(holder, record),
+        )
+        holder.lease = None
+        holder.connection.submit(release, urgent=True)
+
+    def _given_back(self, holder: _Holder, release: CallRecord) -> None:
+        result = release.result
+        if result is not None:
+            quarantined = result.data.get("state") == "quarantined" or result.provenance is not Provenance.OK
+            if quarantined:
+                logger.error("%r left service: %s", holder.trajectory, result.error or "quarantined")
+            self._begin(self._table.release_done(holder.trajectory, quarantined=quarantined))
+        holder.released.set()
+        if not holder.pending:
+            del self._holders[holder.trajectory]
+            return
+        fresh = self._holders[holder.trajectory] = _Holder(holder.trajectory, pending=holder.pending)
+        self._begin(self._table.request(fresh.trajectory))
+
+    def _condemn(self, holder: _Holder, reason: str) -> None:
+        """The slot cannot be trusted any more: it leaves service, and its trajectory with it."""
+        if self._table.state(holder.trajectory) is PlaceState.LEASED:
+            logger.error("slot %s is given up: %s", holder.lease, reason)
+            assignments = self._table.lost(holder.trajectory)
+            self._lose(holder, reason)
+            self._begin(assignments)
+
+    def _lose(self, holder: _Holder, reason: str) -> None:
+        holder.lost = SandboxLostError(f"trajectory {holder.trajectory} lost its sandbox: {reason}")
+        holder.lease = None
+        self._fail_pending(holder, holder.lost)
+
+    def _fail_pending(self, holder: _Holder, error: HermesTrioError) -> None:
+        pending, holder.pending = holder.pending, deque()
+        for record in pending:
+            record.fail(error)
+
+    def _forget(self, holder: _Holder) -> None:
+        holder.released.set()
+        del self._holders[holder.trajectory]

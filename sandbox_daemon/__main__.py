@@ -1,0 +1,66 @@
+"""The program ``sandbox-daemon``."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import trio
+
+from hermes_trio.errors import HermesTrioError, InvalidInputError
+from hermes_trio.wire.codec import unstructure
+from sandbox_daemon.config import DaemonConfig, IsolationPolicy, config_from
+from sandbox_daemon.isolation.probe import probe
+from sandbox_daemon.server.daemon import run_daemon
+
+EXIT_BAD_INPUT = 2
+EXIT_ENVIRONMENT = 3
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the daemon; returns the exit code. 2: bad input; 3: the host lacks something."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        _options, config = config_from(arguments)
+        if config is None:
+            return _print_probe()
+        _run(config)
+    except InvalidInputError as exc:
+        return _complain(exc, EXIT_BAD_INPUT)
+    except (HermesTrioError, OSError) as exc:
+        return _complain(exc, EXIT_ENVIRONMENT)
+    return 0
+
+
+def _run(config: DaemonConfig) -> None:
+    """Run until drained. A group that holds nothing but expected errors is reported by its first."""
+    try:
+        trio.run(run_daemon, config)
+    except* (HermesTrioError, OSError) as group:
+        raise _first(group) from None
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _print_probe() -> int:
+    with tempfile.TemporaryDirectory(prefix="sandbox-probe-") as directory:
+        isolation = trio.run(probe, IsolationPolicy.AUTO, Path(directory))
+    print(json.dumps(unstructure(isolation)))  # noqa: T201 - the program's output
+    return 0
+
+
+def _complain(error: BaseException, code: int) -> int:
+    print(f"sandbox-daemon: {error}", file=sys.stderr)  # noqa: T201 - the program's output
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Links in, calls through to the slots, results out."""

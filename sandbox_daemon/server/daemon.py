@@ -1,0 +1,134 @@
+"""One daemon: probe the host, open the slots, serve executors, drain."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from hermes_trio.link.auth import TokenGate
+from hermes_trio.link.message import MessageLink
+from hermes_trio.link.serve import serve_websocket_links
+from hermes_trio.wire.codec import unstructure
+from hermes_trio.wire.frames import Epoch, Limits
+from sandbox_daemon.config import DaemonConfig
+from sandbox_daemon.isolation.probe import Isolation, probe
+from sandbox_daemon.server.operations import OFFERED
+from sandbox_daemon.server.peer import Host, serve_peer
+from sandbox_daemon.slots.pool import SlotPoolConfig, open_slot_pool
+
+logger = logging.getLogger(__name__)
+
+
+async def run_daemon(config: DaemonConfig) -> None:
+    """Serve until SIGTERM, SIGINT, or the end of standard input where that was asked for; then drain.
+
+    Cancellation: shielded, within the bounds of the slot pool: nothing is left running.
+
+    Raises:
+        UnavailableError: the host cannot isolate as required; the text says what mends it.
+        InvalidInputError: the data directory cannot be used.
+        OSError: the port cannot be had.
+    """
+    isolation = await probe(config.isolation, config.data_dir)
+    pool_config = SlotPoolConfig(slots=config.slots, data_dir=config.data_dir)
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with open_slot_pool(pool_config, isolation) as pool:
+            host = Host(
+                pool=pool,
+                slots=config.slots,
+                epoch=Epoch(pool.epoch),
+                isolation=unstructure(isolation),
+                limits=Limits(max_calls=config.max_calls),
+            )
+            async with trio.open_nursery() as nursery:
+                port = await nursery.start(_serve, config, host, isolation)
+                announce(config, port=port, epoch=host.epoch)
+                if config.exit_with_stdin:
+                    nursery.start_soon(_stop_with_stdin)
+                async for received in signals:
+                    logger.info("%s: draining", signal.Signals(received).name)
+                    break
+                await _drain(host, grace_s=config.drain_grace_s)
+                nursery.cancel_scope.cancel()
+
+
+def announce(config: DaemonConfig, *, port: int, epoch: Epoch) -> None:
+    """Say that the daemon serves: one JSON line on stdout, and the ready file, which appears whole."""
+    host = f"[{config.host}]" if ":" in config.host else config.host
+    ready = json.dumps({"url": f"ws://{host}:{port}", "pid": os.getpid(), "epoch": epoch})
+    if config.ready_file is not None:
+        _write_whole(config.ready_file, ready + "\n")
+    sys.stdout.write(ready + "\n")
+    sys.stdout.flush()
+
+
+async def _serve(
+    config: DaemonConfig, host: Host, isolation: Isolation, *, task_status: trio.TaskStatus[int]
+) -> None:
+    async def serve(link: MessageLink, _peer: str) -> None:
+        await serve_peer(link, host=host)
+
+    await serve_websocket_links(
+        serve,
+        host=config.host,
+        port=config.port,
+        check_token=TokenGate(config.tokens),
+        health=lambda: health(host, isolation),
+        max_message_bytes=host.limits.max_message_bytes,
+        max_connections=config.max_connections,
+        task_status=task_status,
+    )
+
+
+def health(host: Host, isolation: Isolation) -> Mapping[str, Any]:
+    """The body of ``GET /health``: what an orchestrator asks for, and what the host can isolate."""
+    slots = host.pool.statistics()
+    return {
+        "status": "ok",
+        "slots": host.slots,
+        "available": slots.ready,
+        "executing": slots.leased,
+        "quarantined": slots.quarantined,
+        "connections": len(host.peers),
+        "epoch": host.epoch,
+        "isolation": unstructure(isolation),
+        "operations": list(OFFERED),
+    }
+
+
+async def _drain(host: Host, *, grace_s: float) -> None:
+    """Let running calls finish, within the grace."""
+    peers = list(host.peers)
+    for peer in peers:
+        peer.drain(grace_s)
+    with trio.move_on_after(grace_s):
+        for peer in peers:
+            await peer.wait_quiet()
+
+
+async def _stop_with_stdin() -> None:
+    """Turn the end of standard input into SIGTERM: whoever started us is gone."""
+    async with trio.lowlevel.FdStream(os.dup(0)) as stdin:
+        while await stdin.receive_some():
+            pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _write_whole(path: Path, text: str) -> None:
+    fd, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with open(fd, "w") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    except OSError:
+        os.unlink(temporary)
+        raise

@@ -1,0 +1,115 @@
+"""What each operation does: the frame's arguments are checked, the slot pool is asked, the report goes back.
+
+Knows nothing of links and sessions; ``peer.py`` gives it a call and sends what it returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
+
+from hermes_trio.errors import InvalidInputError, Provenance
+from hermes_trio.wire.codec import structure_arguments, unstructure
+from hermes_trio.wire.frames import Call, Lease
+from hermes_trio.wire.operations import (
+    BashArguments,
+    Operation,
+    ReadFileArguments,
+    SlotAcquireArguments,
+    SlotAcquired,
+    SlotReleaseArguments,
+    SlotReleased,
+    WriteFileArguments,
+)
+from sandbox_daemon.slots.pool import Outcome, SlotPool
+
+T = TypeVar("T")
+
+DEFAULT_LIMIT_S = 600.0
+"""For a command that came without a limit: nothing runs for ever."""
+
+
+class Operations:
+    """The operations that this daemon offers, for one owner of leases.
+
+    Args:
+        pool: the slots.
+        owner: who asks: the session's id.
+    """
+
+    def __init__(self, pool: SlotPool, *, owner: str) -> None:
+        self._pool = pool
+        self._owner = owner
+
+    @staticmethod
+    def takes_turns(call: Call) -> bool:
+        """Whether the call waits for those before it on its slot. A release does not: it ends them."""
+        return call.lease is not None and call.operation != Operation.SLOT_RELEASE
+
+    async def run(self, call: Call) -> Outcome:
+        """Run one call.
+
+        Cancellation: shielded, within the bounds of the slot pool's kill ladder: when this returns or
+        raises, nothing of the call is left.
+        """
+        handler = _HANDLERS.get(call.operation)
+        if handler is None:
+            text = f"operation '{call.operation}' is not offered by this daemon"
+            return Outcome(provenance=Provenance.UNAVAILABLE, error=text)
+        try:
+            return await handler(self, call)
+        except InvalidInputError as exc:
+            return Outcome(provenance=Provenance.INVALID_REQUEST, error=f"{call.operation}: {exc}")
+
+    async def _acquire(self, call: Call) -> Outcome:
+        _checked(SlotAcquireArguments, call)
+        lease = await self._pool.acquire(owner=self._owner, trajectory_id=call.trajectory_id)
+        return _report(SlotAcquired(slot=lease.slot, epoch=lease.epoch))
+
+    async def _release(self, call: Call) -> Outcome:
+        arguments = _checked(SlotReleaseArguments, call)
+        state = await self._pool.release(_lease(call), reset=arguments.reset)
+        return _report(SlotReleased(state=state))
+
+    async def _quiesce(self, call: Call) -> Outcome:
+        await self._pool.quiesce(_lease(call))
+        return Outcome()
+
+    async def _bash(self, call: Call) -> Outcome:
+        arguments = _checked(BashArguments, call)
+        limit_s = call.limit_s or DEFAULT_LIMIT_S
+        return await self._pool.bash(_lease(call), arguments, stdin=call.payload, limit_s=limit_s)
+
+    async def _read_file(self, call: Call) -> Outcome:
+        return await self._pool.read_file(_lease(call), _checked(ReadFileArguments, call))
+
+    async def _write_file(self, call: Call) -> Outcome:
+        arguments = _checked(WriteFileArguments, call)
+        return await self._pool.write_file(_lease(call), arguments, content=call.payload)
+
+
+_HANDLERS: Mapping[str, Callable[[Operations, Call], Awaitable[Outcome]]] = {
+    Operation.SLOT_ACQUIRE: Operations._acquire,
+    Operation.SLOT_RELEASE: Operations._release,
+    Operation.SLOT_QUIESCE: Operations._quiesce,
+    Operation.BASH: Operations._bash,
+    Operation.READ_FILE: Operations._read_file,
+    Operation.WRITE_FILE: Operations._write_file,
+}
+
+OFFERED: tuple[str, ...] = tuple(_HANDLERS)
+"""Announced in the welcome."""
+
+
+def _checked(kind: type[T], call: Call) -> T:
+    return structure_arguments(kind, call.arguments)
+
+
+def _lease(call: Call) -> Lease:
+    if call.lease is None:
+        raise InvalidInputError("is required", field="lease")
+    return call.lease
+
+
+def _report(report: object) -> Outcome:
+    return Outcome(data=unstructure(report))

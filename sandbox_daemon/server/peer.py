@@ -1,0 +1,247 @@
+"""One executor's session on this daemon: frames in, one task for each call, results out.
+
+The reader dispatches synchronously and waits for nobody. A call is a task with a cancel scope of its own; a
+cancel frame cancels that scope, and the result that answers it leaves only after the slot pool has shown
+that the call's processes are gone.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import trio
+from attrs import define, field, frozen
+
+from hermes_trio.errors import BrokenLinkError, Provenance, RemoteProtocolError
+from hermes_trio.link.message import MessageLink
+from hermes_trio.link.pump import Pump, PumpConfig
+from hermes_trio.wire.codec import FrameDecoder, encode_frame
+from hermes_trio.wire.frames import (
+    PROTOCOL_VERSION,
+    Call,
+    CallId,
+    Cancel,
+    Epoch,
+    Error,
+    ErrorCode,
+    Frame,
+    Goodbye,
+    Hello,
+    Limits,
+    SlotId,
+)
+from hermes_trio.wire.operations import Operation
+from hermes_trio.wire.session import Event, Session
+from sandbox_daemon.server.operations import OFFERED, Operations
+from sandbox_daemon.server.turns import Turn, Turnstile
+from sandbox_daemon.slots.pool import Outcome, SlotPool, StaleLeaseError
+
+logger = logging.getLogger(__name__)
+
+HELLO_LIMIT_S = 10.0
+"""A peer that connects and says nothing is let go."""
+
+
+@frozen(kw_only=True)
+class Host:
+    """What all peers of a daemon share.
+
+    Args:
+        pool: the slots.
+        slots: how many there are.
+        epoch: this life of the daemon.
+        isolation: what the probe found, as the welcome tells it.
+        limits: what this side is ready to take from a peer.
+        pump: how links are driven.
+    """
+
+    pool: SlotPool
+    slots: int
+    epoch: Epoch
+    isolation: Mapping[str, Any]
+    limits: Limits = Limits()
+    pump: PumpConfig = PumpConfig()
+    peers: set[Peer] = field(factory=set, repr=False)
+    """Those that are being served now."""
+
+
+@define(eq=False)
+class _Running:
+    """One call under way."""
+
+    call: Call
+    turn: Turn | None
+    scope: trio.CancelScope = field(factory=trio.CancelScope)
+    ended: trio.Event = field(factory=trio.Event)
+
+
+async def serve_peer(link: MessageLink, *, host: Host) -> None:
+    """Serve one link until it ends. When it does, its calls are killed and its slots wiped and freed.
+
+    Cancellation: shielded, within the bounds of the slot pool: no call and no lease outlives this.
+
+    Args:
+        link: a link that has just been accepted.
+        host: what all peers share.
+    """
+    try:
+        hello = await _read_hello(link, host.limits)
+    except (BrokenLinkError, RemoteProtocolError) as exc:
+        logger.info("a peer was let go before its hello: %s", exc)
+        return
+    if hello.protocol != PROTOCOL_VERSION:
+        text = f"this daemon speaks protocol version {PROTOCOL_VERSION}, the executor version {hello.protocol}"
+        await _refuse(link, ErrorCode.VERSION, text)
+        return
+    session = Session.for_daemon(
+        hello,
+        epoch=host.epoch,
+        limits=host.limits,
+        features=OFFERED,
+        slots=host.slots,
+        isolation=host.isolation,
+    )
+    session.accept(hello)
+    peer = Peer(session, host=host, owner=hello.session_id)
+    host.peers.add(peer)
+    try:
+        await peer.run(link)
+    finally:
+        host.peers.discard(peer)
+        with trio.CancelScope(shield=True):  # bounded by the pool: each kill and reset has its own limit
+            await host.pool.release_owner(hello.session_id)
+
+
+class Peer:
+    """The calls of one session."""
+
+    def __init__(self, session: Session, *, host: Host, owner: str) -> None:
+        self._session = session
+        self._operations = Operations(host.pool, owner=owner)
+        self._turnstile = Turnstile()
+        self._running: dict[CallId, _Running] = {}
+        self._pump = Pump(session, on_event=self._on_event, config=host.pump)
+        self._nursery: trio.Nursery | None = None  # there while run() runs
+
+    def __repr__(self) -> str:
+        return f"<Peer {len(self._running)} calls, {self._turnstile!r}, {self._pump!r}>"
+
+    def drain(self, grace_s: float) -> None:
+        """Tell the executor that this daemon is about to stop."""
+        self._pump.post(lambda session: session.drain(grace_s))
+
+    async def wait_quiet(self) -> None:
+        """Wait until no call runs.
+
+        Cancellation: atomic.
+        """
+        while self._running:
+            await next(iter(self._running.values())).ended.wait()
+
+    async def run(self, link: MessageLink) -> None:
+        """Serve calls until the link ends.
+
+        Cancellation: shielded, within the bounds of the slot pool.
+        """
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            try:
+                await self._pump.run(link)
+            except BrokenLinkError as exc:
+                logger.info("%r: the link ended: %s", self, exc)
+            except RemoteProtocolError as exc:
+                logger.warning("%r: the peer broke the protocol: %s", self, exc)
+            nursery.cancel_scope.cancel()
+
+    def _on_event(self, event: Event) -> None:
+        match event:
+            case Call():
+                self._start(event)
+            case Cancel():
+                running = self._running.get(event.call_id)
+                if running is not None:
+                    running.scope.cancel()
+            case Goodbye():
+                raise BrokenLinkError("the executor said goodbye")
+            case _:
+                pass  # heartbeats, and streams that no operation reads yet
+
+    def _start(self, call: Call) -> None:
+        assert self._nursery is not None
+        turn = self._turnstile.enter(call.lease.slot) if call.lease and Operations.takes_turns(call) else None
+        running = self._running[call.call_id] = _Running(call, turn)
+        self._nursery.start_soon(self._run, running)
+
+    async def _run(self, running: _Running) -> None:
+        """One call, from its frame to its result."""
+        outcome = Outcome(provenance=Provenance.CANCELLED, error="cancelled", data={"killed": True})
+        try:
+            with running.scope:
+                outcome = await self._outcome(running)
+        finally:
+            if running.turn is not None:
+                self._turnstile.leave(running.turn)
+            del self._running[running.call.call_id]
+            running.ended.set()
+        self._answer(running.call, outcome)
+
+    async def _outcome(self, running: _Running) -> Outcome:
+        call, turn = running.call, running.turn
+        if turn is not None and not turn.is_now:
+            await turn.wait_now()
+            self._pump.post(lambda session: session.accepted(call.call_id))
+        elif call.operation == Operation.SLOT_RELEASE and call.lease is not None:
+            await self._end_calls_of(call.lease.slot)
+        try:
+            return await self._operations.run(call)
+        except StaleLeaseError as exc:
+            return Outcome(provenance=Provenance.SANDBOX_LOST, error=str(exc))
+        except Exception:
+            logger.exception("operation %s failed", call.operation)
+            return Outcome(provenance=Provenance.INTERNAL_ERROR, error="internal error of the daemon; see its log")
+
+    async def _end_calls_of(self, slot: SlotId) -> None:
+        """End what runs or waits on a slot that is being given back."""
+        theirs = [running for running in self._running.values() if running.turn and running.turn.slot == slot]
+        for running in theirs:
+            running.scope.cancel()
+        for running in theirs:
+            await running.ended.wait()
+
+    def _answer(self, call: Call, outcome: Outcome) -> None:
+        def write(session: Session) -> None:
+            session.result(
+                call.call_id,
+                outcome.provenance,
+                error=outcome.error,
+                data=outcome.data,
+                segments=outcome.segments,
+                payload=outcome.payload,
+            )
+
+        self._pump.post(write)
+
+
+async def _read_hello(link: MessageLink, limits: Limits) -> Hello:
+    """The peer's first frame. Nothing may follow it before our welcome."""
+    decoder = FrameDecoder(limits.max_message_bytes)
+    frames: list[tuple[int | None, Frame]] = []
+    with trio.move_on_after(HELLO_LIMIT_S):
+        while not frames:
+            frames = decoder.feed(await link.receive_message())
+    match frames:
+        case [(None, Hello() as hello)]:
+            return hello
+        case []:
+            raise BrokenLinkError(f"no hello within {HELLO_LIMIT_S} s")
+        case _:
+            raise RemoteProtocolError("the link does not begin with a hello, alone")
+
+
+async def _refuse(link: MessageLink, code: ErrorCode, message: str) -> None:
+    logger.warning("a peer was refused: %s", message)
+    with trio.move_on_after(1.0):
+        await link.send_message(encode_frame(Error(code=code, message=message)))
+        await link.receive_message()  # until the peer has read it and closes
