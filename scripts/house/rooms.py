@@ -1,0 +1,97 @@
+"""Which room may know which, and which rooms are pure: the tables of the architecture, in one place.
+
+A *room* is a directory or a module directly below one of the two packages: ``hermes_trio.wire`` is the room
+``wire``, ``sandbox_daemon.process.runner`` is in the room ``process``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+RUNTIME: Final = "hermes_trio"
+DAEMON: Final = "sandbox_daemon"
+PACKAGES: Final = (RUNTIME, DAEMON)
+
+EVERYWHERE: Final = frozenset({"errors", "telemetry"})
+"""Rooms that everybody may import and that import nothing of ours."""
+
+_LINK: Final = frozenset({"wire"})
+_BACKENDS: Final = frozenset[str]()
+_FLEET: Final = _LINK | {"link", "backends.base"}
+_SLOTS: Final = _FLEET | {"fleet"}
+_TOOLS: Final = frozenset({"wire"})
+_EXECUTOR: Final = _SLOTS | {"slots", "tools"}
+_MODELS: Final = frozenset({"tools"})
+_AGENTS: Final = _EXECUTOR | {"executor", "models"}
+_ROLLOUTS: Final = _AGENTS | {"agents"}
+_FACES: Final = _ROLLOUTS | {"rollouts", "backends"}
+
+ARROWS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
+    {
+        "errors": frozenset(),
+        "telemetry": frozenset(),
+        "wire": frozenset(),
+        "link": _LINK,
+        # Where daemons come from. It gives addresses to those above and knows nobody.
+        "backends": _BACKENDS,
+        "fleet": _FLEET,
+        "slots": _SLOTS,
+        "tools": _TOOLS,
+        "executor": _EXECUTOR,
+        "models": _MODELS,
+        "agents": _AGENTS,
+        "rollouts": _ROLLOUTS,
+        # The shipped test kit stands beside the executor: it may use all that is below it.
+        "testing": _EXECUTOR | {"models"},
+        "bridge": _FACES,
+        "api": _FACES,
+        "console": _FACES,
+        # The command line starts everything, the scripted model included.
+        "cli": _FACES | {"api", "console", "testing"},
+        # `python -m hermes_trio` is the command line.
+        "__main__": frozenset({"cli"}),
+    }
+)
+"""Room of the runtime -> rooms, or modules of rooms, that it may import besides itself and `EVERYWHERE`."""
+
+DAEMON_MAY_IMPORT: Final = frozenset({"wire", "link", "errors"})
+"""Rooms of the runtime that the daemon shares with it. The daemon is otherwise a program of its own."""
+
+AGENT: Final = "sandbox_daemon.agent"
+"""What runs inside the slots, under an interpreter without site-packages: the standard library only."""
+
+PURE: Final = (
+    "hermes_trio.errors",
+    "hermes_trio.wire",
+    "hermes_trio.slots.table",
+    "hermes_trio.executor.plan",
+    "hermes_trio.agents.step",
+    "hermes_trio.telemetry.histogram",
+)
+"""Modules, or packages with all that is in them, which must be pure.
+
+To these come all modules that have the word PURE in their docstring: who says it is held to it.
+"""
+
+IMPURE_LIBRARIES: Final = frozenset({"trio", "httpx", "asyncio", "trio_websocket", "hypercorn", "anyio"})
+"""Not even loaded by the import of a pure module."""
+
+CLOCKS_AND_DICE: Final = frozenset({"time", "random", "secrets", "uuid", "datetime", "threading", "socket"})
+"""Not imported by a pure module: time and ids are its arguments."""
+
+ASYNCIO_ALLOWED: Final = (
+    "hermes_trio/bridge/",
+    "benchmarks/arms/",
+    "tests/system/test_bridge_",
+    "tests/aio/test_bridge_",
+    "tests/system/test_benchmarks_",
+)
+"""Where asyncio may be imported: the bridge to it, the ancestor's arm of the benchmarks, and their tests."""
+
+MAX_FILE_LINES: Final = 600
+"""Above it something is two rooms."""
+
+WANTED_FILE_LINES: Final = 300
+"""Above it a file is named in the size report."""

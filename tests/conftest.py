@@ -1,0 +1,63 @@
+"""What holds for all tests: which of them this machine can run, and how hard hypothesis tries."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections import Counter
+from functools import cache
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+_NOBODY = 65534
+
+# A shared machine with two cores is no stopwatch: examples have no deadline, slow generation is no failure.
+settings.register_profile("ci", max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("nightly", settings.get_profile("ci"), max_examples=10_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+_LEFT_OUT = pytest.StashKey[Counter[str]]()
+
+
+@cache
+def _why_no_root() -> str:
+    return "" if os.geteuid() == 0 else "needs root"
+
+
+@cache
+def _why_no_bubblewrap() -> str:
+    """By doing: an installed program proves nothing where user namespaces are switched off."""
+    command = ["bwrap", "--unshare-user", "--unshare-pid", "--ro-bind", "/", "/", "/bin/true"]
+    drop = {"user": _NOBODY, "group": _NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
+    try:
+        run = subprocess.run(
+            command, cwd="/", capture_output=True, text=True, timeout=20, check=False, **drop
+        )
+    except FileNotFoundError as error:
+        return f"needs bubblewrap: {error.filename} is not installed"
+    except subprocess.TimeoutExpired:
+        return "needs bubblewrap, which hangs here"
+    return f"needs bubblewrap, which fails here: {run.stderr.strip()}" if run.returncode else ""
+
+
+_NEEDS = {"root": _why_no_root, "bubblewrap": _why_no_bubblewrap}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip by name what this machine cannot run, and count it."""
+    left_out = config.stash.setdefault(_LEFT_OUT, Counter())
+    for item in items:
+        for marker, why in _NEEDS.items():
+            if item.get_closest_marker(marker) is not None and why():
+                item.add_marker(pytest.mark.skip(reason=why()))
+                left_out[why()] += 1
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """One line that says what a green run did not show."""
+    left_out = config.stash.get(_LEFT_OUT, Counter())
+    if left_out:
+        parts = ", ".join(f"{count} ({why})" for why, count in sorted(left_out.items()))
+        terminalreporter.section("left out on this machine")
+        terminalreporter.write_line(f"tests not run: {parts}")
