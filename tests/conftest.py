@@ -29,11 +29,11 @@ def _why_no_root() -> str:
 def _why_no_bubblewrap() -> str:
     """By doing: an installed program proves nothing where user namespaces are switched off."""
     command = ["bwrap", "--unshare-user", "--unshare-pid", "--ro-bind", "/", "/", "/bin/true"]
-    drop = {"user": _NOBODY, "group": _NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
+    # As root it would work even where it must not be used: the daemon never starts it as root either.
+    drop = ["setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups"]
+    whole = [*drop, *command] if os.geteuid() == 0 else command
     try:
-        run = subprocess.run(
-            command, cwd="/", capture_output=True, text=True, timeout=20, check=False, **drop
-        )
+        run = subprocess.run(whole, cwd="/", capture_output=True, text=True, timeout=20, check=False)
     except FileNotFoundError as error:
         return f"needs bubblewrap: {error.filename} is not installed"
     except subprocess.TimeoutExpired:
