@@ -6,6 +6,8 @@ closes the request's connection, which is how a server learns to stop generating
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -205,8 +207,14 @@ def _reason(error: BaseException) -> str:
     """The operating system's words when it has any, else the library's."""
     if isinstance(error, httpx.ConnectTimeout):
         return "no connection within the connect timeout"
-    told = (cause.strerror for cause in _causes(error) if isinstance(cause, OSError) and cause.strerror)
-    return next((text.lower() for text in told), str(error) or type(error).__name__)
+    told = (_system_words(cause) for cause in _causes(error) if isinstance(cause, OSError))
+    return next((text for text in told if text), str(error) or type(error).__name__)
+
+
+def _system_words(error: OSError) -> str:
+    # Trio puts the address into strerror; only the resolver's errors, which have no errno, need theirs.
+    words = error.strerror if isinstance(error, socket.gaierror) else error.errno and os.strerror(error.errno)
+    return (words or "").lower()
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -111,4 +111,4 @@ class ShardedClients:
         with trio.move_on_after(CLOSE_LIMIT_S, shield=True):
             for shard in shards:
                 await shard.client.aclose()
-        await trio.lowlevel.checkpoint_if_cancelled()
+            await trio.lowlevel.checkpoint()

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Never
 from uuid import uuid4
 
@@ -67,13 +68,9 @@ async def open_scripted_model(
     Cancellation: *atomic*: leaving the block, in whatever way, drops what is under way.
     """
     async with trio.open_nursery() as nursery:
-        url = await nursery.start(_serve, policy, host, port)
+        url: str = await nursery.start(partial(serve_scripted_model, policy, host=host, port=port))
         yield url
         nursery.cancel_scope.cancel()
-
-
-async def _serve(policy: Policy, host: str, port: int, *, task_status: trio.TaskStatus[str]) -> None:
-    await serve_scripted_model(policy, host=host, port=port, task_status=task_status)
 
 
 def scripted_app(policy: Policy) -> Starlette:
@@ -83,10 +80,12 @@ def scripted_app(policy: Policy) -> Starlette:
         return _answered(policy, await request.body())
 
     async def models(_request: Request) -> Response:
+        await trio.lowlevel.checkpoint()
         entry = {"id": "scripted", "object": "model", "created": 0, "owned_by": "hermes_trio"}
         return _json({"object": "list", "data": [entry]})
 
     async def health(_request: Request) -> Response:
+        await trio.lowlevel.checkpoint()
         return _json({"status": "ok"})
 
     return Starlette(

@@ -1,0 +1,101 @@
+"""What a model server answered, in one shape whatever SDK or server it came from. PURE.
+
+vLLM's translators give tool calls as dictionaries, OpenAI's SDK as objects; some servers leave out ids,
+some send arguments decoded, some leave calls as tags in the text. After :func:`read_answer` nobody needs
+to know.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from attrs import frozen
+
+from hermes_trio.models.completion import Usage, extract_reasoning, member, text_of
+from hermes_trio.models.parsers import ParsedCall, get_parser
+
+_RAW_TAG = "<tool_call>"
+
+
+@frozen(kw_only=True)
+class CallRequest:
+    """A call as the model made it: ``arguments`` is text that may not be JSON, ``call_id`` may be empty."""
+
+    name: str
+    arguments: str
+    call_id: str = ""
+    raw_text: str = ""
+
+
+@frozen(kw_only=True)
+class Answer:
+    """One turn of the model."""
+
+    content: str = ""
+    calls: tuple[CallRequest, ...] = ()
+    reasoning: str | None = None
+    finish_reason: str | None = None
+    usage: Usage | None = None
+
+
+def read_answer(response: Any, *, parse_text: bool) -> Answer | None:
+    """Read a completion: ours, an SDK's object, or plain JSON.
+
+    Args:
+        response: with a ``message``, or with ``choices`` of which the first counts.
+        parse_text: look for calls in the text when there are no structured ones.
+
+    Returns:
+        ``None`` when there is no message in it.
+    """
+    choice = _first_choice(response)
+    message = member(choice, "message")
+    if message is None:
+        return None
+    content, calls = text_of(member(message, "content")), _structured_calls(message)
+    if not calls and parse_text and _RAW_TAG in content:
+        content, calls = _calls_in_text(content)
+    usage = member(response, "usage")
+    return Answer(
+        content=content,
+        calls=calls,
+        reasoning=extract_reasoning(message),
+        finish_reason=member(choice, "finish_reason"),
+        usage=usage if isinstance(usage, Usage) else None,
+    )
+
+
+def _first_choice(response: Any) -> Any:
+    choices = member(response, "choices")
+    if choices is None:
+        return response
+    return choices[0] if choices else None
+
+
+def _structured_calls(message: Any) -> tuple[CallRequest, ...]:
+    return tuple(_read_call(call) for call in member(message, "tool_calls") or ())
+
+
+def _read_call(call: Any) -> CallRequest:
+    function = member(call, "function") or call
+    return CallRequest(
+        name=str(member(function, "name") or ""),
+        arguments=_arguments_text(member(function, "arguments")),
+        call_id=str(member(call, "id") or ""),
+    )
+
+
+def _arguments_text(arguments: Any) -> str:
+    if isinstance(arguments, str):
+        return arguments
+    return "{}" if arguments is None else json.dumps(arguments, default=str)
+
+
+def _calls_in_text(content: str) -> tuple[str, tuple[CallRequest, ...]]:
+    beside, calls = get_parser("hermes").parse(content)
+    return beside or "", tuple(_from_parsed(call) for call in calls)
+
+
+def _from_parsed(call: ParsedCall) -> CallRequest:
+    return CallRequest(name=call.name, arguments=json.dumps(call.arguments), raw_text=call.raw_text)
