@@ -62,6 +62,9 @@ DAEMON_MAY_IMPORT: Final = frozenset({"wire", "link", "errors"})
 AGENT: Final = "sandbox_daemon.agent"
 """What runs inside the slots, under an interpreter without site-packages: the standard library only."""
 
+AGENT_OUTSIDE: Final = frozenset({"sandbox_daemon.agent.bundle"})
+"""Modules of that room that run in the daemon."""
+
 PURE: Final = (
     "hermes_trio.errors",
     "hermes_trio.wire",
