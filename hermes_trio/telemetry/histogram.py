@@ -31,7 +31,7 @@ RELATIVE_ERROR: Final = (GAMMA - 1) / (GAMMA + 1)
 
 _PER_LOG: Final = 1 / math.log(GAMMA)
 _BUCKETS: Final = math.ceil(math.log(LARGEST_S / SMALLEST_S) * _PER_LOG) + 2
-"""589: 4.7 KB a histogram."""
+"""590: 4.7 KB a histogram."""
 _LAST: Final = _BUCKETS - 1
 SCHEME: Final = f"log-{GAMMA}-{SMALLEST_S:g}-{LARGEST_S:g}"
 """Names the borders in stored histograms: counts of other borders are refused, not mixed in."""

@@ -1,0 +1,1 @@
+"""What every scenario stands on: loads, rounds, drivers, reports, tables, plots."""
