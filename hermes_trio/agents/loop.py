@@ -48,7 +48,10 @@ class ChatModel(Protocol):
         max_tokens: int | None,
         extra_body: Mapping[str, Any] | None,
     ) -> Any:
-        """One turn. Cancellation: *abandons*."""
+        """One turn.
+
+        Cancellation: *abandons*.
+        """
         ...
 
 
@@ -58,7 +61,10 @@ class ToolExecutor(Protocol):
     async def execute(
         self, trajectory_id: str, call: ToolCall, *, limit_s: float | None = None
     ) -> ToolResult:
-        """Run one call. Cancellation: *abandons*: the call's processes are gone when it leaves."""
+        """Run one call.
+
+        Cancellation: *abandons*: the call's processes are gone when it leaves.
+        """
         ...
 
 

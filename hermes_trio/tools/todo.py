@@ -56,12 +56,18 @@ class TodoStore:
             self._items.clear()
         dropped = 0
         for todo in todos:
-            item_id = str(todo.get("id") or len(self._items) + 1)
+            item_id = str(todo.get("id") or self._free_id())
             if item_id not in self._items and len(self._items) >= MAX_ITEMS:
                 dropped += 1
             else:
                 self._items[item_id] = _merged(self._items.get(item_id), item_id, todo)
         return dropped
+
+    def _free_id(self) -> str:
+        number = len(self._items) + 1
+        while str(number) in self._items:
+            number += 1
+        return str(number)
 
     def _answer(self, dropped: int) -> dict[str, Any]:
         items = list(self._items.values())

@@ -14,8 +14,6 @@ from hermes_trio.errors import InvalidInputError
 from hermes_trio.testing.scripted.erring import erring_policy
 from hermes_trio.testing.scripted.reply import Messages, Policy, Reply, ScriptedCall, Tools
 
-__all__ = ["Policy", "Reply", "ScriptedCall", "policy_by_name", "policy_names", "reference_policy"]
-
 References = Mapping[str, Sequence[str]]
 """Task id to the commands that solve the task, in order."""
 
