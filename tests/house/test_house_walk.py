@@ -12,7 +12,7 @@ _STEP = re.compile(r"`([\w/]+\.py):([\w.]+)`")
 
 
 def _steps() -> list[tuple[str, str]]:
-    return _STEP.findall(_WALK.read_text(encoding="utf-8"))
+    return _STEP.findall(_WALK.read_text(encoding="utf-8")) if _WALK.exists() else []
 
 
 @pytest.mark.parametrize(("file", "function"), _steps(), ids=lambda part: str(part))
