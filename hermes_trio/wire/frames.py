@@ -26,6 +26,7 @@ from typing import Any, NewType
 from attrs import field, frozen
 
 from hermes_trio.errors import Provenance
+from hermes_trio.wire.ranges import Count, Positive, PositiveSeconds, Seconds
 
 PROTOCOL_VERSION = 1
 """Raised when a frame changes its meaning. Additions are negotiated by ``features`` instead."""
@@ -71,14 +72,14 @@ class Limits:
     being read and one being written (``max_message_bytes`` each).
     """
 
-    max_message_bytes: int = 4 * 1024 * 1024
+    max_message_bytes: Positive = 4 * 1024 * 1024
     """One websocket message, all frames in it together."""
-    max_calls: int = 4096
+    max_calls: Positive = 4096
     """Calls offered and not yet answered."""
-    window_frames: int = 8192
+    window_frames: Positive = 8192
     """Session frames sent and not yet acknowledged."""
-    window_bytes: int = 16 * 1024 * 1024
-    """The same in bytes, headers included."""
+    window_bytes: Positive = 16 * 1024 * 1024
+    """The same in bytes, headers included. At least ``max_message_bytes``: one full message must fit."""
 
 
 @frozen(kw_only=True)
@@ -86,7 +87,7 @@ class Lease:
     """The right to use one slot. The epoch grows each time the slot changes hands; a stale one is refused."""
 
     slot: SlotId
-    epoch: int
+    epoch: Count
 
 
 # --- link frames ------------------------------------------------------------------------------------------
@@ -96,14 +97,18 @@ class Lease:
 class Hello:
     """First frame of the executor on every link."""
 
-    protocol: int
+    protocol: Count
     session_id: SessionId
     epoch: Epoch | None
     """The daemon's epoch this session knows; ``None`` before the first welcome."""
-    received: int
+    received: Count
     """Highest sequence number received in order from the daemon so far."""
     limits: Limits
     features: tuple[str, ...] = ()
+    incarnation: Count = 0
+    """How often the daemon has begun this session afresh, as far as the executor knows (0 before the first
+    welcome). The daemon resumes only when this says that its own beginning has been seen: an epoch
+    cannot tell, because a session that was forgotten and begun again in one epoch has the same."""
     token: str | None = field(default=None, repr=False)
     """For transports without HTTP headers. Over websockets the token is checked before the upgrade."""
 
@@ -112,16 +117,16 @@ class Hello:
 class Welcome:
     """First frame of the daemon on every link."""
 
-    protocol: int
+    protocol: Count
     session_id: SessionId
     epoch: Epoch
     resumed: bool
     """False: the daemon knows nothing of earlier calls of this session; they are lost."""
-    received: int
+    received: Count
     limits: Limits
     features: tuple[str, ...] = ()
     """Operations offered, and extensions by name."""
-    slots: int
+    slots: Count
     isolation: Mapping[str, Any] = field(factory=dict)
     """Level and mechanisms, as the daemon's probe found them."""
 
@@ -130,14 +135,14 @@ class Welcome:
 class Ack:
     """Everything up to ``received`` has arrived; the peer may forget it."""
 
-    received: int
+    received: Count
 
 
 @frozen(kw_only=True)
 class Heartbeat:
     """Proof that the peer's loop turns. Answered at once with ``echo=True`` and the same nonce."""
 
-    nonce: int
+    nonce: Count
     echo: bool = False
 
 
@@ -171,9 +176,9 @@ class Call:
     """Passed through untouched by the codec; the operation's own class checks it at the far end."""
     lease: Lease | None = None
     trajectory_id: str = ""
-    limit_s: float | None = None
+    limit_s: PositiveSeconds | None = None
     """Seconds the operation may run once it has started; time in queues is not charged."""
-    output_credit: int = 0
+    output_credit: Count = 0
     """Bytes of output frames the caller is ready for at once. 0: answer in the result only."""
     payload: bytes = b""
     """Small input that travels along, for instance standard input."""
@@ -192,7 +197,7 @@ class Input:
     """A chunk of input for a running call (standard input, an upload, keys)."""
 
     call_id: CallId
-    offset: int
+    offset: Count
     eof: bool = False
     payload: bytes = b""
 
@@ -205,7 +210,7 @@ class Accepted:
     """The call has started. From here on it may have had effects."""
 
     call_id: CallId
-    input_credit: int = 0
+    input_credit: Count = 0
 
 
 @frozen(kw_only=True)
@@ -214,7 +219,7 @@ class Output:
 
     call_id: CallId
     stream: Stream
-    offset: int
+    offset: Count
     payload: bytes = b""
 
 
@@ -231,7 +236,7 @@ class Result:
     error: str = ""
     data: Mapping[str, Any] = field(factory=dict)
     """The operation's report; see ``wire/operations.py``."""
-    segments: tuple[int, ...] = ()
+    segments: tuple[Count, ...] = ()
     """Lengths of the consecutive parts of the payload; their meaning is the operation's."""
     payload: bytes = b""
 
@@ -248,7 +253,7 @@ class LeaseLost:
 class Drain:
     """The daemon stops taking leases; what runs may finish within ``grace_s``."""
 
-    grace_s: float
+    grace_s: Seconds
 
 
 # --- session frames: both directions ----------------------------------------------------------------------
@@ -259,7 +264,7 @@ class Credit:
     """Allows the peer to send the call's stream up to this many bytes in all (absolute, not added up)."""
 
     call_id: CallId
-    limit_bytes: int
+    limit_bytes: Count
 
 
 LinkFrame = Hello | Welcome | Ack | Heartbeat | Goodbye | Error
