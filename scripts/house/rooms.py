@@ -18,7 +18,7 @@ EVERYWHERE: Final = frozenset({"errors", "telemetry"})
 """Rooms that everybody may import and that import nothing of ours."""
 
 _LINK: Final = frozenset({"wire"})
-_BACKENDS: Final = frozenset[str]()
+_BACKENDS: Final = _LINK | {"link"}
 _FLEET: Final = _LINK | {"link", "backends.base"}
 _SLOTS: Final = _FLEET | {"fleet"}
 _TOOLS: Final = frozenset({"wire"})
@@ -34,7 +34,7 @@ ARROWS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
         "telemetry": frozenset(),
         "wire": frozenset(),
         "link": _LINK,
-        # Where daemons come from. It gives addresses to those above and knows nobody.
+        # Where daemons come from, and how their links are opened. Nothing that uses daemons.
         "backends": _BACKENDS,
         "fleet": _FLEET,
         "slots": _SLOTS,
@@ -43,8 +43,9 @@ ARROWS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
         "models": _MODELS,
         "agents": _AGENTS,
         "rollouts": _ROLLOUTS,
-        # The shipped test kit stands beside the executor: it may use all that is below it.
-        "testing": _EXECUTOR | {"models"},
+        # The shipped test kit stands beside the executor: it may use all that is below it. Its scripted model
+        # is asked in the agents' words, and finds the task by the mark that they put into the prompt.
+        "testing": _EXECUTOR | {"models", "agents.prompt"},
         "bridge": _FACES,
         "api": _FACES,
         "console": _FACES,

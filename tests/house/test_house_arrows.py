@@ -115,6 +115,8 @@ def test_asyncio_stays_in_the_bridge_and_in_the_benchmark_arms() -> None:
         ("fleet", "hermes_trio.backends.base.Backend", True),
         ("fleet", "hermes_trio.backends.local.LocalBackend", False),
         ("backends", "hermes_trio.fleet.fleet.Fleet", False),
+        ("testing", "hermes_trio.agents.loop.AgentLoop", False),
+        ("testing", "hermes_trio.agents.prompt.task_id_of", True),
         ("link", "hermes_trio.telemetry.histogram.LogHistogram", True),
         ("wire", "hermes_trio.link.message.MessageLink", False),
         ("slots", "hermes_trio.executor.Executor", False),
