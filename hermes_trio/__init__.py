@@ -1,17 +1,94 @@
 """A structured-concurrency runtime for the tool calls of reinforcement-learning rollouts.
 
 The names below are loaded when they are first used (PEP 562): ``import hermes_trio.wire`` must load neither
-Trio nor httpx, and this file is executed by every import of anything below it.
+Trio nor httpx, and this file is executed by every import of anything below it. Type checkers read the
+imports, Python reads the table; a test holds the two together.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hermes_trio.agents.loop import AgentLoop as AgentLoop
+    from hermes_trio.agents.result import AgentResult as AgentResult
+    from hermes_trio.backends.base import Backend as Backend
+    from hermes_trio.backends.local import open_local_backend as open_local_backend
+    from hermes_trio.backends.static import open_static_backend as open_static_backend
+    from hermes_trio.errors import (
+        BrokenLinkError as BrokenLinkError,
+    )
+    from hermes_trio.errors import (
+        BusyError as BusyError,
+    )
+    from hermes_trio.errors import (
+        ClosedError as ClosedError,
+    )
+    from hermes_trio.errors import (
+        HermesTrioError as HermesTrioError,
+    )
+    from hermes_trio.errors import (
+        InvalidInputError as InvalidInputError,
+    )
+    from hermes_trio.errors import (
+        LinkLostError as LinkLostError,
+    )
+    from hermes_trio.errors import (
+        LocalProtocolError as LocalProtocolError,
+    )
+    from hermes_trio.errors import (
+        LostError as LostError,
+    )
+    from hermes_trio.errors import (
+        ProtocolError as ProtocolError,
+    )
+    from hermes_trio.errors import (
+        Provenance as Provenance,
+    )
+    from hermes_trio.errors import (
+        RemoteProtocolError as RemoteProtocolError,
+    )
+    from hermes_trio.errors import (
+        SandboxLostError as SandboxLostError,
+    )
+    from hermes_trio.errors import (
+        TooSlowError as TooSlowError,
+    )
+    from hermes_trio.errors import (
+        UnavailableError as UnavailableError,
+    )
+    from hermes_trio.executor.config import ExecutorConfig as ExecutorConfig
+    from hermes_trio.executor.executor import (
+        Executor as Executor,
+    )
+    from hermes_trio.executor.executor import (
+        ExecutorStatistics as ExecutorStatistics,
+    )
+    from hermes_trio.executor.executor import (
+        open_executor as open_executor,
+    )
+    from hermes_trio.models.chat import ChatClient as ChatClient
+    from hermes_trio.tools.calls import (
+        ToolCall as ToolCall,
+    )
+    from hermes_trio.tools.calls import (
+        ToolResult as ToolResult,
+    )
+    from hermes_trio.tools.registry import ToolRegistry as ToolRegistry
+    from hermes_trio.tools.schema import ToolSchema as ToolSchema
 
 _MODULES = {
+    "AgentLoop": "hermes_trio.agents.loop",
+    "AgentResult": "hermes_trio.agents.result",
+    "Backend": "hermes_trio.backends.base",
     "BrokenLinkError": "hermes_trio.errors",
     "BusyError": "hermes_trio.errors",
+    "ChatClient": "hermes_trio.models.chat",
     "ClosedError": "hermes_trio.errors",
+    "Executor": "hermes_trio.executor.executor",
+    "ExecutorConfig": "hermes_trio.executor.config",
+    "ExecutorStatistics": "hermes_trio.executor.executor",
     "HermesTrioError": "hermes_trio.errors",
     "InvalidInputError": "hermes_trio.errors",
     "LinkLostError": "hermes_trio.errors",
@@ -23,8 +100,13 @@ _MODULES = {
     "SandboxLostError": "hermes_trio.errors",
     "TooSlowError": "hermes_trio.errors",
     "ToolCall": "hermes_trio.tools.calls",
+    "ToolRegistry": "hermes_trio.tools.registry",
     "ToolResult": "hermes_trio.tools.calls",
+    "ToolSchema": "hermes_trio.tools.schema",
     "UnavailableError": "hermes_trio.errors",
+    "open_executor": "hermes_trio.executor.executor",
+    "open_local_backend": "hermes_trio.backends.local",
+    "open_static_backend": "hermes_trio.backends.static",
 }
 """Every public name, and the module that has it."""
 

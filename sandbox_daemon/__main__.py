@@ -13,7 +13,8 @@ import trio
 
 from hermes_trio.errors import HermesTrioError, InvalidInputError
 from hermes_trio.wire.codec import unstructure
-from sandbox_daemon.config import DaemonConfig, IsolationPolicy, config_from
+from sandbox_daemon.config import DaemonConfig, config_from
+from sandbox_daemon.isolation.levels import Policy
 from sandbox_daemon.isolation.probe import probe
 from sandbox_daemon.server.daemon import run_daemon
 
@@ -37,11 +38,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(config: DaemonConfig) -> None:
-    """Run until drained. A group that holds nothing but expected errors is reported by its first."""
+    """Run until drained. A group of nothing but expected errors is reported by its first."""
     try:
         trio.run(run_daemon, config)
-    except* (HermesTrioError, OSError) as group:
-        raise _first(group) from None
+    except BaseExceptionGroup as group:
+        expected, unexpected = group.split((HermesTrioError, OSError))
+        if unexpected is not None or expected is None:
+            raise
+        raise _first(expected) from None
 
 
 def _first(error: BaseException) -> BaseException:
@@ -52,7 +56,7 @@ def _first(error: BaseException) -> BaseException:
 
 def _print_probe() -> int:
     with tempfile.TemporaryDirectory(prefix="sandbox-probe-") as directory:
-        isolation = trio.run(probe, IsolationPolicy.AUTO, Path(directory))
+        isolation = trio.run(probe, Policy.AUTO, Path(directory))
     print(json.dumps(unstructure(isolation)))  # noqa: T201 - the program's output
     return 0
 

@@ -5,28 +5,17 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from pathlib import Path
 
 from attrs import frozen
 
 from hermes_trio.errors import InvalidInputError
+from sandbox_daemon.isolation.levels import Policy
 
 MAX_SLOTS = 4096
 MIN_TOKEN_LENGTH = 32
 TOKEN_VARIABLE = "SANDBOX_DAEMON_TOKEN"  # noqa: S105 - the variable's name
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
-
-
-class IsolationPolicy(StrEnum):
-    """What to do where the host cannot isolate."""
-
-    REQUIRED = "required"
-    """Refuse to start below level ``ns``."""
-    AUTO = "auto"
-    """Take the best the host can do, and say loudly what that is."""
-    NONE = "none"
-    """No isolation: for trusted code, in development."""
 
 
 @frozen(kw_only=True)
@@ -53,7 +42,7 @@ class DaemonConfig:
     data_dir: Path
     tokens: tuple[str, ...] = ()
     ready_file: Path | None = None
-    isolation: IsolationPolicy = IsolationPolicy.REQUIRED
+    isolation: Policy = Policy.REQUIRED
     max_connections: int = 1024
     max_calls: int = 4096
     drain_grace_s: float = 5.0
@@ -72,13 +61,15 @@ def build_parser() -> argparse.ArgumentParser:
     add("--port", type=int, default=0, help="port to listen on; 0 takes a free one (default)")
     add("--slots", type=int, default=8, help="workspaces to offer (default: 8)")
     add("--data-dir", type=Path, help="directory for the workspaces; held by one daemon at a time")
-    add("--token-file", type=Path, help=f"file with the bearer token, one or two lines (or ${TOKEN_VARIABLE})")
+    add(
+        "--token-file", type=Path, help=f"file with the bearer token, one or two lines (or ${TOKEN_VARIABLE})"
+    )
     add("--ready-file", type=Path, help="written atomically, as JSON, once the daemon serves")
     add(
         "--isolation",
-        type=IsolationPolicy,
-        choices=list(IsolationPolicy),
-        default=IsolationPolicy.REQUIRED,
+        type=Policy,
+        choices=list(Policy),
+        default=Policy.REQUIRED,
         help="required: refuse to start where the host cannot isolate (default); auto: take the best there "
         "is and say so; none: run commands as plain processes, for trusted code only",
     )
@@ -132,7 +123,9 @@ def read_tokens(token_file: Path | None, environment: Mapping[str, str]) -> tupl
     source = str(token_file) if token_file else f"${TOKEN_VARIABLE}"
     tokens = _token_text(token_file, environment).split()
     if not 1 <= len(tokens) <= 2:
-        raise InvalidInputError(f"must hold one token, or two during rotation, not {len(tokens)}", source=source)
+        raise InvalidInputError(
+            f"must hold one token, or two during rotation, not {len(tokens)}", source=source
+        )
     if any(len(token) < MIN_TOKEN_LENGTH or not token.isascii() for token in tokens):
         raise InvalidInputError(f"a token has at least {MIN_TOKEN_LENGTH} ASCII characters", source=source)
     return tuple(tokens)

@@ -1,12 +1,10 @@
-"""What an executor can be told."""
+"""PURE. What an executor can be told."""
 
 from __future__ import annotations
 
 from attrs import field, frozen
 
 from hermes_trio.errors import InvalidInputError
-from hermes_trio.fleet.fleet import FleetConfig
-from hermes_trio.link.pump import PumpConfig
 
 MIN_LIMIT_S = 1.0
 MAX_LIMIT_S = 600.0
@@ -53,17 +51,6 @@ class ExecutorConfig:
             value = getattr(self, name)
             if not value >= minimum:  # also refuses NaN
                 raise InvalidInputError(f"must be at least {minimum}, not {value}", field=name)
-
-    def fleet(self) -> FleetConfig:
-        """How the daemons are to be reached under these settings."""
-        pump = PumpConfig(
-            batch_window_s=self.batch_window_ms / 1000,
-            max_batch_size=self.max_batch_size,
-            max_queued=self.max_queued,
-            heartbeat_s=self.heartbeat_s,
-            dead_after_s=self.dead_after_s,
-        )
-        return FleetConfig(pump=pump)
 
 
 _MINIMA = {

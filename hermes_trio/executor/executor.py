@@ -8,16 +8,16 @@ from typing import assert_never
 
 import trio
 from attrs import frozen
-
 from hermes_trio.backends.base import Backend
+
 from hermes_trio.errors import ClosedError, HermesTrioError, Provenance
 from hermes_trio.executor.config import ExecutorConfig
 from hermes_trio.executor.external import ToolServerClient
 from hermes_trio.executor.plan import AskToolServer, Refuse, RunInSlot, plan_call
 from hermes_trio.executor.results import result_of, result_of_failure
 from hermes_trio.fleet.calls import CallRecord
-from hermes_trio.fleet.fleet import Fleet, open_fleet
-from hermes_trio.link.pump import PumpStatistics
+from hermes_trio.fleet.fleet import Fleet, FleetConfig, open_fleet
+from hermes_trio.link.pump import PumpConfig, PumpStatistics
 from hermes_trio.slots.pool import SlotPool
 from hermes_trio.slots.table import SlotTableStatistics
 from hermes_trio.telemetry.histogram import HistogramSnapshot, LogHistogram
@@ -215,6 +215,18 @@ class Executor:
             await self._tool_server.aclose()
 
 
+def fleet_config(config: ExecutorConfig) -> FleetConfig:
+    """How the daemons are to be reached under an executor's settings."""
+    pump = PumpConfig(
+        batch_window_s=config.batch_window_ms / 1000,
+        max_batch_size=config.max_batch_size,
+        max_queued=config.max_queued,
+        heartbeat_s=config.heartbeat_s,
+        dead_after_s=config.dead_after_s,
+    )
+    return FleetConfig(pump=pump)
+
+
 @asynccontextmanager
 async def open_executor(
     backend: Backend, *, config: ExecutorConfig | None = None, tools: ToolRegistry | None = None
@@ -236,7 +248,7 @@ async def open_executor(
     """
     config = config or ExecutorConfig()
     pool = SlotPool(kill_grace_s=config.kill_grace_s)
-    async with open_fleet(backend, listener=pool, config=config.fleet()) as fleet:
+    async with open_fleet(backend, listener=pool, config=fleet_config(config)) as fleet:
         registry = default_registry() if tools is None else tools
         executor = Executor(registry=registry, config=config, pool=pool, fleet=fleet)
         try:

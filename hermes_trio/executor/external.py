@@ -44,7 +44,9 @@ class ToolServerClient:
         """
         with trio.move_on_after(limit_s):
             try:
-                response = await self._http.post("/execute", json=_request(trajectory_id, call, limit_s, lease))
+                response = await self._http.post(
+                    "/execute", json=_request(trajectory_id, call, limit_s, lease)
+                )
                 response.raise_for_status()
                 return _parse(call, response.json())
             except (httpx.HTTPError, ValueError) as exc:

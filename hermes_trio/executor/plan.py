@@ -1,8 +1,8 @@
 """PURE. What is to be done with a tool call: refuse it, ask a ToolServer, or run which operation in a slot.
 
 This file is the argument policy. The model chooses what to run; where it runs, how long, and with what
-rights is chosen here: ``allow_network``, ``require_sandbox`` and ``require_stateful_sandbox`` are dropped from
-its arguments, and what it asks for as ``timeout`` is clamped.
+rights is chosen here: ``allow_network``, ``require_sandbox`` and ``require_stateful_sandbox`` are dropped
+from its arguments, and what it asks for as ``timeout`` is clamped.
 """
 
 from __future__ import annotations
@@ -97,10 +97,11 @@ def refuse(call: ToolCall, error: str, provenance: Provenance = Provenance.INVAL
 def limit_of(arguments: Mapping[str, Any], *, asked_s: float | None, default_s: float) -> float:
     """The call's limit in seconds: the caller's, else the model's, both clamped; else the default."""
     if asked_s is None:
-        timeout = arguments.get("timeout")
-        is_number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
-        if is_number and not math.isnan(timeout):
-            asked_s = timeout
+        match arguments.get("timeout"):
+            case bool():
+                pass  # an int to Python, but no number of seconds
+            case (int() | float()) as timeout if not math.isnan(timeout):
+                asked_s = timeout
     if asked_s is None:
         return default_s
     return float(max(MIN_LIMIT_S, min(asked_s, MAX_LIMIT_S)))

@@ -19,7 +19,9 @@ from hermes_trio.wire.frames import Result
 from hermes_trio.wire.operations import Operation
 
 
-def result_of(call: ToolCall, operation: Operation, result: Result, *, arguments: Mapping[str, Any]) -> ToolResult:
+def result_of(
+    call: ToolCall, operation: Operation, result: Result, *, arguments: Mapping[str, Any]
+) -> ToolResult:
     """The tool result for a call that the daemon answered."""
     success = result.provenance is Provenance.OK
     output, metadata = "", dict(result.data)

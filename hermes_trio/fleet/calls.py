@@ -32,6 +32,8 @@ class CallRecord:
     """Set when the frame is written; from then on the call may have effects."""
     sent_at: float | None = None
     """``trio.current_time()`` of the same moment."""
+    cancelling: bool = False
+    """The daemon was told, or is about to be told, to end it."""
     result: Result | None = field(default=None, repr=False)
     error: HermesTrioError | None = None
     _ended: trio.Event = field(factory=trio.Event, repr=False)

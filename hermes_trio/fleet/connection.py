@@ -86,7 +86,8 @@ class DaemonConnection:
 
     def __repr__(self) -> str:
         state = "over" if self._over else "open" if self.welcome else "opening"
-        return f"<DaemonConnection {self.name} {state}, {len(self._calls)} calls sent, {len(self._queued)} queued>"
+        sent, queued = len(self._calls), len(self._queued)
+        return f"<DaemonConnection {self.name} {state}, {sent} calls sent, {queued} queued>"
 
     @property
     def is_open(self) -> bool:
@@ -134,6 +135,9 @@ class DaemonConnection:
 
         def write(session: Session) -> None:
             del self._queued[record]
+            if session.call_room() < 1:
+                record.fail(BusyError(f"daemon {self.name} takes no more calls at once"))
+                return
             record.sent_at = trio.current_time()
             record.call_id = session.call(
                 record.operation,
@@ -167,7 +171,8 @@ class DaemonConnection:
             if not record.ended and record.call_id is not None:
                 session.cancel(record.call_id, reason)
 
-        if not record.ended and not self._over:
+        if not (record.ended or record.cancelling or self._over):
+            record.cancelling = True
             self._pump.post(write)
         return False
 
@@ -221,5 +226,3 @@ def _lost(name: str, reason: str) -> str:
 def _refusal(name: str, error: Error) -> UnavailableError:
     mend = "Install the same version of hermes_trio on both sides." if error.code is ErrorCode.VERSION else ""
     return UnavailableError(f"daemon {name} refused the session ({error.code}): {error.message}.", mend=mend)
-
-

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import trio
-from attrs import define, frozen
+from attrs import define, field, frozen
 
 from hermes_trio.backends.base import Backend, DaemonEndpoint
 from hermes_trio.errors import BrokenLinkError, HermesTrioError, RemoteProtocolError, UnavailableError
@@ -20,7 +20,6 @@ from hermes_trio.fleet.connection import ConnectionListener, DaemonConnection
 from hermes_trio.link.background import open_background_nursery
 from hermes_trio.link.message import MessageLink
 from hermes_trio.link.pump import PumpConfig
-from hermes_trio.link.websocket import open_websocket_link
 from hermes_trio.wire.frames import Limits
 
 logger = logging.getLogger(__name__)
@@ -41,8 +40,8 @@ class FleetConfig:
         farewell_s: seconds for saying goodbye to all daemons.
     """
 
-    pump: PumpConfig = PumpConfig()
-    limits: Limits = Limits()
+    pump: PumpConfig = field(factory=PumpConfig)
+    limits: Limits = field(factory=Limits)
     connect_timeout: float = 10.0
     first_retry_s: float = 0.05
     max_retry_s: float = 5.0
@@ -140,7 +139,8 @@ class Fleet:
                 member = self._members[name] = _Member(endpoint, trio.CancelScope())
                 nursery.start_soon(self._keep_up, member)
         if not wanted:
-            self._listener.fleet_unreachable(f"backend {self._backend.name} has no daemon left")
+            why = self._backend.board.snapshot.failure or "it has none"
+            self._listener.fleet_unreachable(f"backend {self._backend.name} has no daemon left: {why}")
         self._tell()
 
     async def _keep_up(self, member: _Member) -> None:
@@ -156,15 +156,16 @@ class Fleet:
                 except (BrokenLinkError, RemoteProtocolError) as exc:
                     was_up = member.connection is not None and member.connection.welcome is not None
                     self._note(member, exc)
-                    pause_s = self._config.first_retry_s if was_up else min(2 * pause_s, self._config.max_retry_s)
+                    pause_s = (
+                        self._config.first_retry_s if was_up else min(2 * pause_s, self._config.max_retry_s)
+                    )
                 await trio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
 
     async def _connect_once(self, member: _Member) -> None:
         """One link, from connecting to its end."""
         config, endpoint = self._config, member.endpoint
-        async with open_websocket_link(
-            endpoint.url,
-            token=endpoint.token,
+        async with self._backend.dial(
+            endpoint,
             max_message_bytes=config.limits.max_message_bytes,
             connect_timeout=config.connect_timeout,
         ) as link:

@@ -157,6 +157,8 @@ class Pump:
             self._bytes_received += len(data)
             for event in self.session.receive_data(data):
                 self._on_event(event)
+            if self.session.link_error is not None:  # what came before it in these bytes has been heard
+                raise self.session.link_error
             if self.session.has_data or len(self._outbox):
                 self.wake()
 

@@ -258,12 +258,16 @@ class SlotPool:
             return
         if self._table.withdraw(holder.trajectory):
             self._forget(holder)
-        elif holder.acquiring is not None and holder.connection is not None:
-            if holder.connection.cancel(holder.acquiring):
-                holder.acquiring = None
-                assignments = self._table.refused(holder.trajectory)
-                self._forget(holder)
-                self._begin(assignments)
+        elif holder.acquiring is not None and self._took_back(holder, holder.acquiring):
+            holder.acquiring = None
+            assignments = self._table.refused(holder.trajectory)
+            self._forget(holder)
+            self._begin(assignments)
+
+    @staticmethod
+    def _took_back(holder: _Holder, acquiring: CallRecord) -> bool:
+        """Whether the daemon was never asked; otherwise it is told, and :meth:`_acquired` hears of it."""
+        return holder.connection is not None and holder.connection.cancel(acquiring)
 
     def _give_back(self, holder: _Holder, *, reset: bool) -> None:
         assert holder.connection is not None

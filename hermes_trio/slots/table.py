@@ -90,14 +90,14 @@ class SlotTable:
 
     def __repr__(self) -> str:
         s = self.statistics()
-        return f"<SlotTable {s.leased} leased, {s.free} free of {s.total}, {s.waiting} waiting, {s.lost} lost>"
+        return (
+            f"<SlotTable {s.leased} leased, {s.free} free of {s.total}, {s.waiting} waiting, {s.lost} lost>"
+        )
 
     def statistics(self) -> SlotTableStatistics:
         """A snapshot."""
         counts = self._counts
-        taken = (
-            counts[PlaceState.ACQUIRING] + counts[PlaceState.LEASED] + counts[PlaceState.RELEASING]
-        )
+        taken = counts[PlaceState.ACQUIRING] + counts[PlaceState.LEASED] + counts[PlaceState.RELEASING]
         return SlotTableStatistics(
             total=self._total,
             free=self._total - taken,

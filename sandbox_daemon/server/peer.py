@@ -61,8 +61,8 @@ class Host:
     slots: int
     epoch: Epoch
     isolation: Mapping[str, Any]
-    limits: Limits = Limits()
-    pump: PumpConfig = PumpConfig()
+    limits: Limits = field(factory=Limits)
+    pump: PumpConfig = field(factory=PumpConfig)
     peers: set[Peer] = field(factory=set, repr=False)
     """Those that are being served now."""
 
@@ -92,7 +92,9 @@ async def serve_peer(link: MessageLink, *, host: Host) -> None:
         logger.info("a peer was let go before its hello: %s", exc)
         return
     if hello.protocol != PROTOCOL_VERSION:
-        text = f"this daemon speaks protocol version {PROTOCOL_VERSION}, the executor version {hello.protocol}"
+        text = (
+            f"this daemon speaks protocol version {PROTOCOL_VERSION}, the executor version {hello.protocol}"
+        )
         await _refuse(link, ErrorCode.VERSION, text)
         return
     session = Session.for_daemon(
@@ -200,7 +202,9 @@ class Peer:
             return Outcome(provenance=Provenance.SANDBOX_LOST, error=str(exc))
         except Exception:
             logger.exception("operation %s failed", call.operation)
-            return Outcome(provenance=Provenance.INTERNAL_ERROR, error="internal error of the daemon; see its log")
+            return Outcome(
+                provenance=Provenance.INTERNAL_ERROR, error="internal error of the daemon; see its log"
+            )
 
     async def _end_calls_of(self, slot: SlotId) -> None:
         """End what runs or waits on a slot that is being given back."""

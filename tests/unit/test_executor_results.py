@@ -1,0 +1,142 @@
+"""From the daemon's report to the result a model reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hermes_trio.errors import (
+    BusyError,
+    HermesTrioError,
+    LinkLostError,
+    Provenance,
+    SandboxLostError,
+    UnavailableError,
+)
+from hermes_trio.executor.results import result_of, result_of_failure
+from hermes_trio.tools.calls import ToolCall, ToolResult
+from hermes_trio.wire.frames import CallId, Result
+from hermes_trio.wire.operations import Operation
+
+CALL = ToolCall(name="bash", arguments={}, uniq_id="u1")
+
+
+def bash(
+    stdout: tuple[bytes, bytes] = (b"", b""),
+    stderr: tuple[bytes, bytes] = (b"", b""),
+    *,
+    totals: tuple[int, int] | None = None,
+    provenance: Provenance = Provenance.OK,
+    error: str = "",
+    **data: Any,
+) -> ToolResult:
+    """The tool result for a command that printed this."""
+    parts = [*stdout, *stderr]
+    out_bytes, err_bytes = totals or (len(b"".join(stdout)), len(b"".join(stderr)))
+    result = Result(
+        call_id=CallId(1),
+        provenance=provenance,
+        error=error,
+        data={
+            "exit_code": 0,
+            "ending": "exited",
+            "stdout_bytes": out_bytes,
+            "stderr_bytes": err_bytes,
+            **data,
+        },
+        segments=tuple(len(part) for part in parts),
+        payload=b"".join(parts),
+    )
+    return result_of(CALL, Operation.BASH, result, arguments={})
+
+
+@pytest.mark.parametrize(
+    ("stdout", "stderr", "output"),
+    [
+        (b"out\n", b"", "out"),
+        (b"", b"err\n", "err"),
+        (b"out\n", b"err\n", "out\n\n[stderr]\nerr"),
+        (b"\xff\xe2\x82", b"", "\ufffd\ufffd"),
+        (b"", b"", ""),
+    ],
+)
+def test_output_has_the_ancestors_shape(stdout: bytes, stderr: bytes, output: str) -> None:
+    """Standard output, then standard error under its heading, stripped, always valid text."""
+    result = bash((stdout, b""), (stderr, b""))
+    assert (result.success, result.output, result.uniq_id) == (True, output, "u1")
+    assert result.metadata["timeout"] is False
+
+
+def test_what_was_left_out_is_said() -> None:
+    """Head and tail with the exact number of bytes between them."""
+    result = bash((b"head", b"tail"), totals=(1000, 0))
+    assert result.output == "head\n[... 992 of 1000 bytes left out ...]\ntail"
+
+
+def test_a_character_across_head_and_tail_is_whole() -> None:
+    """The cut between head and tail is ours, not the program's."""
+    assert bash((b"\xc3", b"\xa9")).output == "é"
+
+
+def test_a_limit_keeps_the_partial_output() -> None:
+    """What was printed before the limit is there, and the metadata says that it was the limit."""
+    result = bash(
+        (b"partial", b""),
+        provenance=Provenance.LIMIT_EXCEEDED,
+        error="Command timed out after 1.0s",
+        ending="limit",
+        exit_code=-1,
+    )
+    assert not result.success
+    assert (result.output, result.error) == ("partial", "Command timed out after 1.0s")
+    assert (result.metadata["timeout"], result.metadata["exit_code"]) == (True, -1)
+    assert result.provenance is Provenance.LIMIT_EXCEEDED
+
+
+def test_files_read_and_write() -> None:
+    """Content is the output; a write says how much and where."""
+    read = Result(
+        call_id=CallId(1), provenance=Provenance.OK, segments=(2,), payload=b"hi", data={"file_bytes": 2}
+    )
+    assert result_of(CALL, Operation.READ_FILE, read, arguments={"path": "a"}).output == "hi"
+    wrote = Result(call_id=CallId(1), provenance=Provenance.OK, data={"written_bytes": 2})
+    assert (
+        result_of(CALL, Operation.WRITE_FILE, wrote, arguments={"path": "a"}).output
+        == "Successfully wrote 2 bytes to a"
+    )
+
+
+def test_a_refusal_has_no_output() -> None:
+    """Nothing ran, so nothing is composed; the daemon's sentence is the error."""
+    denied = Result(
+        call_id=CallId(1), provenance=Provenance.DENIED, error="Access denied: path outside workspace"
+    )
+    result = result_of(CALL, Operation.READ_FILE, denied, arguments={"path": "/etc/passwd"})
+    assert (result.output, result.error) == ("", "Access denied: path outside workspace")
+    assert result.provenance is Provenance.DENIED
+
+
+@pytest.mark.parametrize(
+    ("error", "provenance", "text", "outcome"),
+    [
+        (
+            LinkLostError("gone", outcome="not_started"),
+            Provenance.LINK_LOST,
+            "Batch execution failed: gone",
+            "not_started",
+        ),
+        (SandboxLostError("gone"), Provenance.SANDBOX_LOST, "Batch execution failed: gone", "unknown"),
+        (UnavailableError("none"), Provenance.UNAVAILABLE, "Failed to acquire slot: none", None),
+        (BusyError("full"), Provenance.UNAVAILABLE, "Failed to acquire slot: full", None),
+        (HermesTrioError("bug"), Provenance.INTERNAL_ERROR, "bug", None),
+    ],
+)
+def test_infrastructure_failures_are_typed(
+    error: HermesTrioError, provenance: Provenance, text: str, outcome: str | None
+) -> None:
+    """A trainer masks on provenance; it must never be guessed from text."""
+    result = result_of_failure(CALL, error)
+    assert (result.success, result.provenance, result.error) == (False, provenance, text)
+    assert result.metadata.get("outcome") == outcome
+    assert provenance.is_infrastructure
