@@ -1,0 +1,179 @@
+"""PURE: from what a slot shall be to the command line that makes it so.
+
+Order of a launch at level ``ns``: the daemon forks, drops to the slot's own uid and gid, and only then runs
+bubblewrap: started as root it would map its user to the host's root and contain nothing (measured: shadow
+readable, core_pattern writable). ``--die-with-parent`` is not used: it is bound to the *thread* that forked, and
+a thread of Trio's cache ends after 10 s. The agent's socket does that job.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+
+from attrs import frozen
+
+from sandbox_daemon.agent import protocol
+from sandbox_daemon.agent.bundle import BOOT
+from sandbox_daemon.isolation.etc import HOME, INNER_NAME, INNER_UID
+from sandbox_daemon.isolation.host import SystemLayout
+from sandbox_daemon.isolation.levels import Level
+from sandbox_daemon.isolation.seccomp import build_filter
+
+WORKSPACE = HOME
+_MIB = 1024 * 1024
+
+
+@frozen(kw_only=True)
+class SlotLimits:
+    """Bounds of one slot. All configurable; 0 leaves a bound to the host.
+
+    Args:
+        max_processes: RLIMIT_NPROC of the slot's own uid.
+        max_open_files: RLIMIT_NOFILE of each process.
+        max_file_bytes: RLIMIT_FSIZE: the largest file.
+        tmp_bytes: size of ``/tmp`` and of ``/dev/shm``, each; memory until it is freed.
+    """
+
+    max_processes: int = 256
+    max_open_files: int = 1024
+    max_file_bytes: int = 2 * 1024 * _MIB
+    tmp_bytes: int = 256 * _MIB
+
+
+@frozen(kw_only=True)
+class Launch:
+    """One agent's launch.
+
+    Args:
+        level: level of isolation.
+        workspace: the slot's folder on the host.
+        etc: the folder for ``/etc``; level ``ns`` only.
+        etc_binds: names below ``/etc`` to bind from the host.
+        layout: the system's top-level folders.
+        interpreter: runs the agent.
+        bwrap: absolute path; level ``ns`` only.
+        uid: the slot's own, when the daemon is root; ``None`` keeps the daemon's.
+        network: leave the host's network in.
+        seccomp: install the filter.
+        limits: the slot's bounds.
+        private_base: a folder above ``workspace`` and ``etc`` that strangers cannot reach. It is bound, as root and
+            in a mount namespace of the launch, to a place that they can.
+    """
+
+    level: Level
+    workspace: str
+    etc: str = ""
+    etc_binds: tuple[str, ...] = ()
+    layout: SystemLayout
+    interpreter: str
+    bwrap: str = ""
+    uid: int | None = None
+    network: bool = False
+    seccomp: bool = False
+    limits: SlotLimits = SlotLimits()
+    private_base: str | None = None
+
+
+_STAGE = "/mnt"
+"""Where a private base is bound for bubblewrap to find it; exists on every Linux (FHS)."""
+
+
+def root_inside(launch: Launch) -> str:
+    """The workspace's path as commands see it."""
+    return WORKSPACE if launch.level is Level.NS else launch.workspace
+
+
+def command_line(launch: Launch, *, code_fd: int, socket_fd: int) -> list[str]:
+    """What to execute: as the slot's uid, except with a private base, which begins as root."""
+    agent = [launch.interpreter, "-I", "-S", "-c", BOOT, str(code_fd), str(socket_fd)]
+    if launch.level is not Level.NS:
+        return agent
+    sandboxed = [launch.bwrap, *_namespaces(launch), *_mounts(launch), "--", *agent]
+    return sandboxed if launch.private_base is None else [*_staged(launch), *sandboxed]
+
+
+def _namespaces(launch: Launch) -> list[str]:
+    arguments = ["--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
+    if not launch.network:
+        arguments.append("--unshare-net")
+    inner = str(INNER_UID)
+    arguments += ["--disable-userns", "--uid", inner, "--gid", inner, "--hostname", "sandbox"]
+    return [*arguments, "--new-session", "--as-pid-1", "--clearenv"]
+
+
+def _mounts(launch: Launch) -> list[str]:
+    size = str(launch.limits.tmp_bytes)
+    bounded = ["--perms", "1777", "--size", size, "--tmpfs"] if launch.limits.tmp_bytes else ["--tmpfs"]
+    arguments = ["--ro-bind", "/usr", "/usr"]
+    for path, target in launch.layout.links:
+        arguments += ["--symlink", target, path]
+    for path in launch.layout.folders:
+        arguments += ["--ro-bind", path, path]
+    arguments += ["--ro-bind", _seen(launch, launch.etc), "/etc"]
+    for name in launch.etc_binds:
+        arguments += ["--ro-bind", f"/etc/{name}", f"/etc/{name}"]
+    arguments += ["--proc", "/proc", "--dev", "/dev", *bounded, "/dev/shm", "--remount-ro", "/dev"]  # noqa: S108
+    arguments += [*bounded, "/tmp", "--dir", "/run", "--dir", "/var", "--symlink", "/tmp", "/var/tmp"]  # noqa: S108
+    arguments += ["--bind", _seen(launch, launch.workspace), WORKSPACE, "--remount-ro", "/"]
+    return [*arguments, "--chdir", WORKSPACE]
+
+
+def _seen(launch: Launch, path: str) -> str:
+    """The path as the slot's uid can reach it during the launch."""
+    if launch.private_base is None:
+        return path
+    return _STAGE + path.removeprefix(launch.private_base)
+
+
+def _staged(launch: Launch) -> list[str]:
+    assert launch.private_base is not None
+    drop = ["setpriv", "--reuid", str(launch.uid), "--regid", str(launch.uid), "--clear-groups", "--"]
+    script = f'mount --bind "$1" {_STAGE} && shift && exec {shlex.join(drop)} "$@"'
+    unshare = ["unshare", "--mount", "--propagation", "private", "--"]
+    return [*unshare, "/bin/sh", "-c", script, "sh", launch.private_base]
+
+
+def sweep_mode(level: Level, *, own_uid: bool) -> int:
+    """How the agent makes sure that nothing is left."""
+    if level is Level.NS:
+        return protocol.SWEEP_NAMESPACE
+    return protocol.SWEEP_UID if own_uid else protocol.SWEEP_DESCENDANTS
+
+
+def slot_environment(root: str, temporary: str) -> dict[str, str]:
+    """What a command finds in its environment, before additions of the call."""
+    return {
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME": root,
+        "PWD": root,
+        "USER": INNER_NAME,
+        "LOGNAME": INNER_NAME,
+        "SHELL": "/bin/bash",
+        "LANG": "C.UTF-8",
+        "TERM": "dumb",
+        "TMPDIR": temporary,
+    }
+
+
+def configuration(launch: Launch, *, machine: str, per_namespace_counts: bool) -> bytes:
+    """The agent's first message.
+
+    Args:
+        launch: the launch.
+        machine: as in ``os.uname().machine``.
+        per_namespace_counts: the kernel counts processes per user namespace (5.14 and newer); without it a
+            daemon that shares its uid with a desktop session must not bound them.
+    """
+    root = root_inside(launch)
+    own_count = launch.uid is not None or (launch.level is Level.NS and per_namespace_counts)
+    processes = launch.limits.max_processes if own_count else 0
+    mode = sweep_mode(launch.level, own_uid=launch.uid is not None)
+    # Where there is no network namespace the filter is what cuts the network.
+    sockets = launch.network or launch.level is Level.NS
+    program = build_filter(machine, sockets=sockets) if launch.seccomp else b""
+    temporary = "/tmp" if launch.level is Level.NS else str(Path(launch.workspace).parent / "tmp")  # noqa: S108
+    environment = protocol.pack_environment(slot_environment(root, temporary))
+    fixed = (mode, processes, launch.limits.max_open_files, launch.limits.max_file_bytes)
+    return protocol.pack(protocol.CONFIGURE, 0, fixed, (os.fsencode(root), environment, program))

@@ -1,0 +1,61 @@
+"""A range of uids for the slots, one each, that nobody else on this machine has.
+
+Distinct uids are what gives each slot its own RLIMIT_NPROC budget and, at level ``uid``, its walls. Two daemons
+with the same range would share both (``kill(-1)`` of one would reach the other's slots), so a range is held by
+a lock in ``/run`` for as long as its daemon lives.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import grp
+import os
+import pwd
+from collections.abc import Iterator
+from pathlib import Path
+
+from hermes_trio.errors import UnavailableError
+
+DEFAULT_BASE = 70_000
+BLOCK = 4096
+"""As many as a daemon may have slots, and one more range for its probe."""
+_BLOCKS = 64
+_LOCKS = Path("/run/hermes-trio")
+
+
+@contextlib.contextmanager
+def reserve_uids(count: int, *, base: int = DEFAULT_BASE, locks: Path = _LOCKS) -> Iterator[range]:
+    """Holds ``count`` uids while the context is open.
+
+    Raises:
+        UnavailableError: every block is held, or belongs to real users.
+    """
+    locks.mkdir(mode=0o755, parents=True, exist_ok=True)
+    taken = {entry.pw_uid for entry in pwd.getpwall()} | {entry.gr_gid for entry in grp.getgrall()}
+    for block in range(_BLOCKS):
+        uids = range(base + block * BLOCK, base + block * BLOCK + count)
+        if not taken.isdisjoint(uids):
+            continue
+        descriptor = _lock(locks / f"uids-{uids.start}")
+        if descriptor is None:
+            continue
+        try:
+            yield uids
+        finally:
+            os.close(descriptor)
+        return
+    raise UnavailableError(
+        f"No free range of {count} uids from {base} up.",
+        mend="Choose another base with uid_base, away from the uids of real users.",
+    )
+
+
+def _lock(path: Path) -> int | None:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor

@@ -1,0 +1,111 @@
+"""Ending a slot from outside, when its agent does not: the last rung of the ladder, and the first of a reset."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+
+import trio
+
+from sandbox_daemon.isolation.launch import AgentProcess
+from sandbox_daemon.isolation.levels import Level
+from sandbox_daemon.process.supervise import KILL_LIMIT_S
+
+_ROUNDS = 20
+
+
+async def kill_slot(agent: AgentProcess) -> bool:
+    """Kills everything in the slot. True: shown dead.
+
+    Cancellation: shielded, at most 2 s.
+    """
+    with trio.CancelScope(shield=True), trio.move_on_after(KILL_LIMIT_S):
+        match agent.launch.level:
+            case Level.NS:
+                agent.kill_nowait()
+            case Level.UID:
+                await _kill_uid(agent)
+            case Level.NONE:
+                _kill_descendants(agent)
+        await agent.wait_dead()
+        return agent.launch.level is not Level.UID or not any(_processes_of(agent.launch.uid))
+    return False
+
+
+async def _kill_uid(agent: AgentProcess) -> None:
+    """``kill(-1)`` as the slot's uid reaches all its processes, whatever session they are in."""
+    agent.kill_nowait()
+    assert agent.launch.uid is not None
+    killer = subprocess.Popen(  # noqa: S603 - our own interpreter
+        [agent.launch.interpreter, "-I", "-S", "-c", "import os; os.kill(-1, 9)"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+        env={},
+        user=agent.launch.uid,
+        group=agent.launch.uid,
+        extra_groups=[],
+    )
+    pidfd = os.pidfd_open(killer.pid)
+    try:
+        await trio.lowlevel.wait_readable(pidfd)
+    finally:
+        os.close(pidfd)
+        killer.wait()
+
+
+def _kill_descendants(agent: AgentProcess) -> None:
+    """The agent is their subreaper: as long as it lives (stopped), orphans stay below it and are found."""
+    try:
+        signal.pidfd_send_signal(agent.pidfd, signal.SIGSTOP)
+    except ProcessLookupError:
+        return
+    for _ in range(_ROUNDS):
+        alive = [pid for pid in _descendants(agent.pid) if not _is_zombie(pid)]
+        if not alive:
+            break
+        for pid in alive:
+            _kill(pid)
+    agent.kill_nowait()
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _descendants(pid: int) -> Iterator[int]:
+    pending = [pid]
+    while pending:
+        parent = pending.pop()
+        try:
+            with open(f"/proc/{parent}/task/{parent}/children", "rb") as file:
+                children = [int(word) for word in file.read().split()]
+        except OSError:
+            continue
+        pending.extend(children)
+        yield from children
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b") ")[2][:1] in b"ZX"
+    except OSError:
+        return True
+
+
+def _processes_of(uid: int | None) -> Iterator[int]:
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            if os.stat(f"/proc/{name}").st_uid == uid and not _is_zombie(int(name)):
+                yield int(name)
+        except OSError:
+            continue

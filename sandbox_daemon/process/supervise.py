@@ -1,0 +1,133 @@
+"""The life of one command under its limit, and the ladder that ends it.
+
+::
+
+    limit passes      SIGTERM to the process group, 250 ms
+    cancel, overflow  (no grace)
+                      sweep: the agent kills everything in the slot and reaps until nothing is left, 500 ms
+                      kill of PID 1 from outside: the kernel ends the namespace, 2 s
+                      not shown dead: the slot is quarantined
+
+How a command ended is decided once, by whichever came first: its exit, its limit, its cancel, the drain cap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from typing import Final
+
+import trio
+from attrs import define
+
+from sandbox_daemon.agent import protocol
+from sandbox_daemon.process.link import AgentLink, Message
+from sandbox_daemon.process.outcome import AgentLostError
+from sandbox_daemon.process.running import Running
+
+SIGTERM: Final = 15
+TERM_GRACE_S: Final = 0.25
+SWEEP_LIMIT_S: Final = 0.5
+KILL_LIMIT_S: Final = 2.0
+_UNWATCHED_S: Final = 0.005
+"""Most commands end sooner, having written less than a pipe holds: their pipes are read once, at the end, and
+never watched. That saves two of three wake-ups."""
+
+
+class Ending(StrEnum):
+    """Terminal states of a command."""
+
+    EXITED = "exited"
+    LIMIT = "limit"
+    CANCELLED = "cancelled"
+    OUTPUT_LIMIT = "output_limit"
+    SANDBOX_LOST = "sandbox_lost"
+
+
+@define(kw_only=True)
+class Ran:
+    """How it went. ``report`` is the agent's EXITED or FAILED, ``None`` when the agent was lost or killed.
+
+    ``dead`` false: it could not be shown that everything is gone; the slot must not be used again.
+    """
+
+    ending: Ending
+    running: Running
+    report: Message | None = None
+    duration_s: float
+    kill_ms: float | None = None
+    dead: bool = True
+
+
+Kill = Callable[[], Awaitable[bool]]
+"""Ends the slot's namespace from outside; true once it is shown dead. Bounded by itself."""
+
+
+async def supervise(link: AgentLink, running: Running, *, limit_s: float, kill: Kill) -> Ran:
+    """Waits for the end of a command, or brings it about.
+
+    Cancellation: shielded, at most 2.5 s: everything of the command is gone when Cancelled leaves, or the link is
+    lost and ``kill`` has reported false.
+    """
+    began = trio.current_time()
+    try:
+        with trio.move_on_after(limit_s):
+            with trio.move_on_after(_UNWATCHED_S):
+                await running.noticed.wait()
+            if not running.noticed.is_set():
+                running.watch()
+                await running.noticed.wait()
+    except trio.Cancelled:
+        with trio.CancelScope(shield=True):
+            await end(link, running, soft=False, kill=kill)
+        raise
+    return await _conclude(link, running, began, kill)
+
+
+async def _conclude(link: AgentLink, running: Running, began: float, kill: Kill) -> Ran:
+    ending = _first_event(running)
+    if running.finished.is_set():
+        duration_s = trio.current_time() - began
+        return Ran(ending=ending, running=running, report=running.report, duration_s=duration_s)
+    stopped = trio.current_time()
+    with trio.CancelScope(shield=True):
+        dead = await end(link, running, soft=ending is Ending.LIMIT, kill=kill)
+    now = trio.current_time()
+    return Ran(
+        ending=ending,
+        running=running,
+        report=running.report,
+        duration_s=now - began,
+        kill_ms=(now - stopped) * 1000.0,
+        dead=dead,
+    )
+
+
+def _first_event(running: Running) -> Ending:
+    if running.finished.is_set():
+        return Ending.SANDBOX_LOST if running.report is None else Ending.EXITED
+    return Ending.OUTPUT_LIMIT if running.overflowed else Ending.LIMIT
+
+
+async def end(link: AgentLink, running: Running, *, soft: bool, kill: Kill) -> bool:
+    """The ladder. True when nothing of the command is left.
+
+    Cancellation: callers shield it; bounded, at most 2.75 s.
+    """
+    try:
+        if soft:
+            link.send(protocol.pack(protocol.SIGNAL, running.call_id, (SIGTERM,)))
+            await _finished_within(running, TERM_GRACE_S)
+        if not running.finished.is_set():
+            link.send(protocol.pack(protocol.SWEEP, running.call_id))
+            await _finished_within(running, SWEEP_LIMIT_S)
+    except AgentLostError:
+        pass  # then there is nobody to ask, and the kill from outside decides
+    if running.report is not None:
+        return True
+    return await kill()
+
+
+async def _finished_within(running: Running, limit_s: float) -> None:
+    with trio.move_on_after(limit_s):
+        await running.finished.wait()

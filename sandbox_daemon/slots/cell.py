@@ -1,0 +1,174 @@
+"""One slot's body: its folder, its agent, and the turns taken on it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+from typing import Final
+
+import trio
+from attrs import define, evolve, field
+
+from hermes_trio.wire.frames import SlotId
+from sandbox_daemon.agent import protocol
+from sandbox_daemon.isolation.launch import AgentProcess, start_agent
+from sandbox_daemon.isolation.levels import Level
+from sandbox_daemon.isolation.policy import Launch, configuration
+from sandbox_daemon.process.kill import kill_slot
+from sandbox_daemon.process.link import AgentLink
+from sandbox_daemon.process.outcome import AgentLostError, AgentStartError
+from sandbox_daemon.slots.storage import DataDirectory
+
+logger = logging.getLogger(__name__)
+
+_SURVEY_LIMIT_S: Final = 2.0
+_COUNTS_PER_NAMESPACE: Final = (5, 14)
+
+
+def counts_per_namespace() -> bool:
+    """Whether RLIMIT_NPROC is counted per user namespace on this kernel."""
+    major, minor = platform.release().split(".")[:2]
+    return (int(major), int("".join(filter(str.isdigit, minor)) or 0)) >= _COUNTS_PER_NAMESPACE
+
+
+@define(eq=False, kw_only=True)
+class Cell:
+    """A slot's folder and agent.
+
+    Invariant: ``link`` and ``agent`` are both there or both not; the pump of ``link`` runs in ``nursery``.
+
+    Args:
+        nursery: where pumps run: the pool's.
+        slot: its id.
+        template: launch of this slot's agents, but for the network.
+        storage: the data directory.
+        code_fd: the agent's code.
+        starts: how many agents may be starting at once on this host.
+    """
+
+    nursery: trio.Nursery
+    slot: SlotId
+    template: Launch
+    storage: DataDirectory
+    code_fd: int
+    starts: trio.CapacityLimiter
+    turn: trio.Lock = field(factory=trio.Lock)
+    """Calls of one slot run one after another."""
+    agent: AgentProcess | None = None
+    link: AgentLink | None = None
+    lost: bool = False
+    """It could not be shown dead: to be quarantined."""
+
+    def __repr__(self) -> str:
+        pid = self.agent.pid if self.agent else None
+        return f"<Cell {self.slot} agent={pid} network={self.network}{' lost' if self.lost else ''}>"
+
+    @property
+    def network(self) -> bool:
+        """Whether the agent that runs now has the host's network."""
+        return self.agent is not None and self.agent.launch.network
+
+    async def renew(self, *, network: bool) -> None:
+        """Kill, fresh folder, fresh agent, and the proof that both are empty.
+
+        Cancellation: poisons; the slot must be renewed again before use.
+
+        Raises:
+            AgentStartError, AgentLostError: it is not proven; quarantine it.
+        """
+        await self.stop()
+        self.storage.discard_slot(self.slot)
+        self.storage.make_slot(self.slot, self.template.uid)
+        await self.start(network=network)
+        processes, entries = await self.survey()
+        if processes or entries:
+            raise AgentStartError(f"a fresh slot has {processes} processes and {entries} files")
+
+    async def start(self, *, network: bool) -> None:
+        """Starts an agent on the folder as it is.
+
+        Cancellation: atomic; nothing of a half-started agent is left.
+
+        Raises:
+            AgentStartError: it did not come up.
+        """
+        assert self.agent is None
+        launch = evolve(self.template, network=network)
+        message = configuration(
+            launch, machine=os.uname().machine, per_namespace_counts=counts_per_namespace()
+        )
+        async with self.starts:
+            agent = await start_agent(launch, code_fd=self.code_fd, configuration=message)
+        self.agent = agent
+        self.link = AgentLink(agent.sock, name=f"slot {self.slot}")
+        self.nursery.start_soon(self.link.pump, name=f"pump of slot {self.slot}")
+
+    async def stop(self) -> None:
+        """Kills everything in the slot.
+
+        Cancellation: shielded, at most 2 s.
+
+        Raises:
+            AgentLostError: it could not be shown dead; ``lost`` is set.
+        """
+        if not await self.kill():
+            raise AgentLostError(f"slot {self.slot} could not be shown dead")
+
+    async def kill(self) -> bool:
+        """The last rung of the ladder. True: nothing in the slot lives.
+
+        Cancellation: shielded, at most 2 s.
+        """
+        if self.lost:
+            return False
+        agent, link = self.agent, self.link
+        if agent is None or link is None:
+            return True
+        dead = await kill_slot(agent)
+        link.close()
+        if not dead:
+            self.lost = True
+            logger.critical("LEAK: slot %s could not be shown dead: %r", self.slot, agent)
+            return False
+        agent.close()
+        self.agent = self.link = None
+        return True
+
+    async def ready_link(self, *, network: bool | None) -> AgentLink:
+        """The link of an agent that lives and has the right network, started anew when need be.
+
+        Cancellation: atomic; a later call starts what is missing.
+
+        Raises:
+            AgentStartError, AgentLostError: there is none to be had.
+        """
+        if self.link is None or self.link.lost is not None or network not in (None, self.network):
+            wanted = self.network if network is None else network
+            await self.stop()
+            await self.start(network=wanted)
+        assert self.link is not None
+        return self.link
+
+    async def survey(self) -> tuple[int, int]:
+        """Processes in the slot besides the agent, and files at the top of the workspace.
+
+        Cancellation: abandons.
+
+        Raises:
+            AgentLostError: the agent did not answer in 2 s.
+        """
+        if self.link is None:
+            raise AgentLostError(f"slot {self.slot} has no agent")
+        with trio.move_on_after(_SURVEY_LIMIT_S):
+            answer = await self.link.ask(protocol.SURVEY)
+            if answer.kind == protocol.SURVEYED:
+                return answer.fixed[0], answer.fixed[1]
+        raise AgentLostError(f"the agent of slot {self.slot} does not answer")
+
+    @property
+    def isolated_network(self) -> bool:
+        """Whether a command that runs now cannot reach the network."""
+        if self.agent is None or self.agent.launch.network:
+            return False
+        return self.agent.launch.level is Level.NS or self.agent.launch.seccomp

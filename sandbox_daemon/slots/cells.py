@@ -1,0 +1,133 @@
+"""Everything a pool stands on: data directory, uids, agent code, one cell per slot, and the trash."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Final
+
+import trio
+from attrs import define, field
+
+from hermes_trio.errors import UnavailableError
+from hermes_trio.wire.frames import SlotId
+from sandbox_daemon.agent.bundle import compile_agent
+from sandbox_daemon.isolation.etc import write_etc
+from sandbox_daemon.isolation.host import read_layout, untraversable
+from sandbox_daemon.isolation.levels import Isolation, Level
+from sandbox_daemon.isolation.policy import Launch
+from sandbox_daemon.isolation.uids import reserve_uids
+from sandbox_daemon.process.running import memory_file
+from sandbox_daemon.slots.cell import Cell
+from sandbox_daemon.slots.storage import DataDirectory, hold_data_directory
+
+if TYPE_CHECKING:
+    from sandbox_daemon.slots.pool import SlotPoolConfig
+
+logger = logging.getLogger(__name__)
+
+_CONCURRENT_STARTS: Final = 8
+_CLEAR_LIMIT_S: Final = 8.0
+
+
+@define(eq=False, kw_only=True)
+class Site:
+    """What a pool stands on. Made by :func:`open_site`."""
+
+    storage: DataDirectory
+    cells: Mapping[SlotId, Cell]
+    _thrown_away: trio.Event = field(factory=trio.Event)
+
+    @property
+    def trash_count(self) -> int:
+        """Trees that wait to be deleted."""
+        return self.storage.trash_count()
+
+    def sweep_trash(self) -> None:
+        """Something was thrown away."""
+        self._thrown_away.set()
+
+    async def run_trash(self) -> None:
+        """Deletes what is thrown away, off the path of the slots.
+
+        Cancellation: abandons; a deletion under way goes on in its thread.
+        """
+        while True:
+            await self._empty()
+            await self._thrown_away.wait()
+            self._thrown_away = trio.Event()
+
+    async def _empty(self) -> None:
+        try:
+            await trio.to_thread.run_sync(self.storage.empty_trash, abandon_on_cancel=True)
+        except OSError as error:
+            logger.error("the trash of %s could not be emptied: %s", self.storage.root, error)
+
+    async def clear(self) -> None:
+        """Removes the workspaces. What takes longer is left to the next daemon.
+
+        Cancellation: shielded, at most 8 s.
+        """
+        with trio.CancelScope(shield=True), trio.move_on_after(_CLEAR_LIMIT_S):
+            self.storage.discard_leftovers()
+            await self._empty()
+
+
+@contextlib.contextmanager
+def open_site(config: SlotPoolConfig, isolation: Isolation, nursery: trio.Nursery) -> Iterator[Site]:
+    """Takes hold of everything, and lets go of it at the end.
+
+    Raises:
+        UnavailableError: the data directory is held or cannot be reached, or the uids are taken.
+    """
+    with contextlib.ExitStack() as stack:
+        storage = stack.enter_context(hold_data_directory(config.data_dir))
+        uids: list[int | None] = [None] * config.slots
+        if os.geteuid() == 0 and isolation.level is not Level.NONE:
+            uids = list(stack.enter_context(reserve_uids(config.slots, base=config.uid_base)))
+        code_fd = memory_file(compile_agent(isolation.interpreter))
+        stack.callback(os.close, code_fd)
+        starts = trio.CapacityLimiter(_CONCURRENT_STARTS)
+        launch = _template(config, isolation, storage)
+        cells = {}
+        for index, uid in enumerate(uids):
+            slot = SlotId(f"slot_{index}")
+            template = launch(slot, uid)
+            cells[slot] = Cell(
+                nursery=nursery, slot=slot, template=template, storage=storage, code_fd=code_fd, starts=starts
+            )
+        yield Site(storage=storage, cells=cells)
+
+
+def _template(
+    config: SlotPoolConfig, isolation: Isolation, storage: DataDirectory
+) -> Callable[[SlotId, int | None], Launch]:
+    """A function from slot and uid to its launch."""
+    root = isolation.level is not Level.NONE and os.geteuid() == 0
+    private = untraversable(storage.root) if root else None
+    if private is not None and isolation.level is Level.UID:
+        raise UnavailableError(
+            f"The data directory {storage.root} lies below {private}, which the slots' uids cannot pass.",
+            mend="Choose one below a directory that everybody may enter, for instance /var/lib.",
+        )
+    binds = write_etc(storage.etc) if isolation.level is Level.NS else ()
+    layout = read_layout()
+
+    def launch(slot: SlotId, uid: int | None) -> Launch:
+        return Launch(
+            level=isolation.level,
+            workspace=str(storage.workspace(slot)),
+            etc=str(storage.etc),
+            etc_binds=binds,
+            layout=layout,
+            interpreter=isolation.interpreter,
+            bwrap=isolation.bwrap,
+            uid=uid,
+            seccomp=isolation.seccomp and isolation.level is not Level.NONE,
+            limits=config.limits,
+            private_base=None if private is None else str(storage.root),
+        )
+
+    return launch

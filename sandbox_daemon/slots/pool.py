@@ -1,0 +1,483 @@
+"""The pool: leases of slots, and everything that can be asked of a leased slot."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
+
+import trio
+from attrs import field, frozen
+
+from hermes_trio.errors import Provenance, UnavailableError
+from hermes_trio.wire.frames import Lease, SlotId
+from hermes_trio.wire.operations import BashArguments, ReadFileArguments, WriteFileArguments
+from sandbox_daemon.agent import protocol
+from sandbox_daemon.isolation.levels import Isolation, Level
+from sandbox_daemon.isolation.policy import SlotLimits
+from sandbox_daemon.isolation.uids import DEFAULT_BASE
+from sandbox_daemon.process.link import Message
+from sandbox_daemon.process.outcome import AgentLostError, AgentStartError, Outcome
+from sandbox_daemon.process.report import bash_outcome
+from sandbox_daemon.process.running import memory_file, start
+from sandbox_daemon.process.supervise import Ran, supervise
+from sandbox_daemon.slots.cell import Cell
+from sandbox_daemon.slots.cells import Site, open_site
+from sandbox_daemon.slots.requests import (
+    BadRequestError,
+    check_max_bytes,
+    command_spec,
+    file_failure,
+    path_bytes,
+)
+from sandbox_daemon.slots.table import Grant, SlotState, SlotTable, StaleLeaseError, User
+
+__all__ = [
+    "Outcome",
+    "SlotPool",
+    "SlotPoolConfig",
+    "SlotPoolStatistics",
+    "StaleLeaseError",
+    "open_slot_pool",
+]
+
+logger = logging.getLogger(__name__)
+
+_SHUTDOWN_LIMIT_S: Final = 10.0
+
+
+@frozen(kw_only=True)
+class SlotPoolConfig:
+    """A pool's settings.
+
+    Args:
+        slots: how many.
+        data_dir: where the workspaces live; made when it is not there.
+        network: whether a call that asks for the network gets the host's. False: every call runs without, and its
+            report says so.
+        uid_base: first of the uids that slots may have, when the daemon is root.
+        limits: bounds of each slot.
+    """
+
+    slots: int
+    data_dir: Path
+    network: bool = True
+    uid_base: int = DEFAULT_BASE
+    limits: SlotLimits = field(factory=SlotLimits)
+
+
+@frozen(kw_only=True)
+class SlotPoolStatistics:
+    """Where the slots are, and who waits.
+
+    ``starting`` counts slots that have never been ready, ``dirty`` those being reset or kept on request.
+    """
+
+    slots: int
+    ready: int
+    leased: int
+    dirty: int
+    quarantined: int
+    starting: int
+    waiting: int
+    trash: int
+
+
+class SlotPool:
+    """Slots to lease. Made by :func:`open_slot_pool`."""
+
+    def __init__(
+        self, config: SlotPoolConfig, isolation: Isolation, site: Site, nursery: trio.Nursery
+    ) -> None:
+        self._config = config
+        self._level = isolation.level
+        self._site = site
+        self._nursery = nursery
+        self._cells = site.cells
+        self._table = SlotTable.of(self._cells)
+        self._arrivals: dict[int, tuple[trio.Event, list[Lease]]] = {}
+        self._released: dict[SlotId, trio.Event] = {}
+        self._scopes: dict[SlotId, set[trio.CancelScope]] = {}
+        self._network_wanted = False
+        """What the last command wanted: fresh agents are started with it, so that few have to be restarted."""
+        self.epoch = site.storage.epoch
+
+    def __repr__(self) -> str:
+        return f"<SlotPool {self._level.value} {self._table!r}>"
+
+    def statistics(self) -> SlotPoolStatistics:
+        """A snapshot."""
+        counts = self._table.counts()
+        return SlotPoolStatistics(
+            slots=len(self._cells),
+            ready=counts[SlotState.READY],
+            leased=counts[SlotState.LEASED],
+            dirty=counts[SlotState.DIRTY],
+            quarantined=counts[SlotState.QUARANTINED],
+            starting=counts[SlotState.NEW],
+            waiting=self._table.waiting,
+            trash=self._site.trash_count,
+        )
+
+    # --- leases ---------------------------------------------------------------------------------------------
+
+    async def acquire(self, *, owner: str, trajectory_id: str) -> Lease:
+        """Waits for a slot; first come, first served. A slot kept for this very user comes back as it was.
+
+        Cancellation: atomic; no slot is taken.
+
+        Raises:
+            UnavailableError: every slot is quarantined.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        ticket, grant = self._table.request(User(owner, trajectory_id))
+        if grant is None:
+            self._reset_for_waiters()
+            return await self._wait_grant(ticket)
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        return grant.lease
+
+    async def _wait_grant(self, ticket: int) -> Lease:
+        if self._table.counts()[SlotState.QUARANTINED] == len(self._cells):
+            self._table.withdraw(ticket)
+            raise UnavailableError("Every slot of this daemon is quarantined.", mend="Restart the daemon.")
+        arrived, leases = self._arrivals[ticket] = trio.Event(), []
+        try:
+            await arrived.wait()
+        except trio.Cancelled:
+            del self._arrivals[ticket]
+            self._table.withdraw(ticket)
+            for lease in leases:  # granted in the same tick: nobody has used it, but who knows that it is so?
+                self._begin_release(lease, keep=False)
+            raise
+        del self._arrivals[ticket]
+        if not leases:
+            raise UnavailableError("Every slot of this daemon is quarantined.", mend="Restart the daemon.")
+        return leases[0]
+
+    async def release(self, lease: Lease, *, reset: bool = True) -> str:
+        """Gives a slot back: what runs in it is killed; then it is reset before anybody else gets it.
+
+        Idempotent: a stale lease answers with the slot's state. ``reset=False`` keeps the workspace for the same
+        user to come back to; should somebody else need the slot, it is reset then.
+
+        Cancellation: shielded, at most 25 s (kill, fresh agent).
+
+        Returns:
+            ``ready``, ``dirty`` (kept as it was) or ``quarantined``.
+        """
+        with trio.CancelScope(shield=True):
+            try:
+                self._begin_release(lease, keep=not reset)
+            except StaleLeaseError:
+                if lease.slot not in self._cells:
+                    raise
+            done = self._released.get(lease.slot)
+            if done is not None:
+                await done.wait()
+            else:
+                await trio.lowlevel.checkpoint()
+        state = self._table.state(lease.slot)
+        return "ready" if state is SlotState.LEASED else state.value
+
+    async def release_owner(self, owner: str) -> None:
+        """Kills, resets and frees everything one owner holds.
+
+        Cancellation: shielded, at most 25 s.
+        """
+        with trio.CancelScope(shield=True):
+            leases = self._table.leases_of(owner)
+            for lease in leases:
+                self._begin_release(lease, keep=False)
+            slots = {lease.slot for lease in leases} | set(self._table.unkeep(owner))
+            for slot in slots - {lease.slot for lease in leases}:
+                self._begin_reset(slot)
+            for done in [self._released[slot] for slot in slots if slot in self._released]:
+                await done.wait()
+            await trio.lowlevel.checkpoint()
+
+    def _begin_release(self, lease: Lease, *, keep: bool) -> None:
+        self._table.release(lease, keep=keep)
+        for scope in self._scopes.get(lease.slot, ()):
+            scope.cancel()
+        if keep:
+            self._reset_for_waiters()
+        else:
+            self._begin_reset(lease.slot)
+
+    def _begin_reset(self, slot: SlotId) -> None:
+        self._released[slot] = trio.Event()
+        self._nursery.start_soon(self._reset, self._cells[slot], name=f"reset of slot {slot}")
+
+    def _reset_for_waiters(self) -> None:
+        slot = self._table.wanted()
+        if slot is not None:
+            self._begin_reset(slot)
+
+    async def _reset(self, cell: Cell) -> None:
+        """A dirty slot becomes ready, or is quarantined. Never raises for what the slot did."""
+        async with cell.turn:
+            await self._renew(cell)
+        self._released.pop(cell.slot).set()
+        self._site.sweep_trash()
+
+    async def _renew(self, cell: Cell) -> None:
+        try:
+            await cell.renew(network=self._network_wanted)
+        except (AgentStartError, AgentLostError, OSError) as error:
+            self._quarantine(cell, error)
+        else:
+            self._hand_over(self._table.ready(cell.slot))
+
+    def _hand_over(self, grant: Grant | None) -> None:
+        if grant is not None:
+            arrived, leases = self._arrivals[grant.ticket]
+            leases.append(grant.lease)
+            arrived.set()
+
+    def _quarantine(self, cell: Cell, error: BaseException) -> None:
+        logger.error("slot %s is quarantined: %s", cell.slot, error)
+        self._table.quarantine(cell.slot)
+        if self._table.counts()[SlotState.QUARANTINED] == len(self._cells):
+            for arrived, _ in self._arrivals.values():
+                arrived.set()
+
+    # --- work -----------------------------------------------------------------------------------------------
+
+    async def bash(
+        self, lease: Lease, arguments: BashArguments, *, stdin: bytes = b"", limit_s: float = 30.0
+    ) -> Outcome:
+        """Runs one command. When this returns, nothing that it started runs any more.
+
+        Cancellation: shielded, at most 2.5 s: the whole process tree is killed first; one that cannot be shown
+        dead quarantines the slot.
+
+        Raises:
+            StaleLeaseError: the lease is not good; nothing ran.
+        """
+        try:
+            spec = command_spec(arguments, stdin)
+        except BadRequestError as error:
+            await trio.lowlevel.checkpoint()
+            return error.outcome
+        if arguments.require_sandbox and self._level is Level.NONE:
+            await trio.lowlevel.checkpoint()
+            return Outcome(
+                provenance=Provenance.DENIED, error="A sandbox is required, and this daemon has none"
+            )
+        network = arguments.allow_network and self._config.network
+        self._network_wanted = network
+        async with self._turn(lease) as cell:
+            try:
+                link = await cell.ready_link(network=network)
+                running = start(link, spec)
+            except (AgentStartError, AgentLostError) as error:
+                return self._lost(cell, error)
+            try:
+                ran = await supervise(link, running, limit_s=limit_s, kill=cell.kill)
+            finally:
+                running.close()
+                if cell.lost:
+                    self._quarantine(cell, AgentLostError("a command could not be shown dead"))
+            return self._told(cell, ran, limit_s)
+
+    def _told(self, cell: Cell, ran: Ran, limit_s: float) -> Outcome:
+        isolated = cell.isolated_network
+        return bash_outcome(ran, limit_s=limit_s, level=self._level.value, network_isolated=isolated)
+
+    async def read_file(self, lease: Lease, arguments: ReadFileArguments) -> Outcome:
+        """Reads one regular file of the workspace.
+
+        Cancellation: abandons.
+
+        Raises:
+            StaleLeaseError: the lease is not good; nothing was read.
+        """
+        try:
+            check_max_bytes(arguments.max_bytes, operation="read_file")
+            path = path_bytes(arguments.path, operation="read_file")
+        except BadRequestError as error:
+            await trio.lowlevel.checkpoint()
+            return error.outcome
+        answer = await self._ask(lease, protocol.READ, (arguments.max_bytes,), (path,))
+        if isinstance(answer, Outcome):
+            return answer
+        if answer.kind == protocol.FAILED:
+            return file_failure(answer.fixed, path=arguments.path, max_bytes=arguments.max_bytes)
+        content = await _content(answer, arguments.max_bytes)
+        return Outcome(data={"file_bytes": answer.fixed[0]}, segments=(len(content),), payload=content)
+
+    async def write_file(
+        self, lease: Lease, arguments: WriteFileArguments, *, content: bytes = b""
+    ) -> Outcome:
+        """Writes one file of the workspace, whole or not at all.
+
+        Cancellation: abandons; the file may or may not have been written, never half.
+
+        Raises:
+            StaleLeaseError: the lease is not good; nothing was written.
+        """
+        try:
+            check_max_bytes(arguments.max_bytes, operation="write_file")
+            path = path_bytes(arguments.path, operation="write_file")
+            if len(content) > arguments.max_bytes:
+                raise BadRequestError(
+                    f"Content too large: {len(content)} bytes (max {arguments.max_bytes})",
+                    Provenance.TOOL_ERROR,
+                )
+        except BadRequestError as error:
+            await trio.lowlevel.checkpoint()
+            return error.outcome
+        answer = await self._write(lease, path, content)
+        if isinstance(answer, Outcome):
+            return answer
+        if answer.kind == protocol.FAILED:
+            return file_failure(answer.fixed, path=arguments.path, max_bytes=arguments.max_bytes)
+        return Outcome(data={"written_bytes": answer.fixed[0]})
+
+    async def _write(self, lease: Lease, path: bytes, content: bytes) -> Message | Outcome:
+        if len(content) <= protocol.MAX_INLINE_BYTES:
+            return await self._ask(lease, protocol.WRITE, (0,), (path, content))
+        descriptor = memory_file(content)
+        try:
+            return await self._ask(lease, protocol.WRITE, (1,), (path, b""), descriptor)
+        finally:
+            os.close(descriptor)
+
+    async def _ask(
+        self,
+        lease: Lease,
+        kind: int,
+        fixed: tuple[int, ...],
+        strings: tuple[bytes, ...],
+        descriptor: int = -1,
+    ) -> Message | Outcome:
+        async with self._turn(lease) as cell:
+            try:
+                link = await cell.ready_link(network=None)
+                return await link.ask(
+                    kind, fixed, strings, descriptors=[descriptor] if descriptor >= 0 else []
+                )
+            except (AgentStartError, AgentLostError) as error:
+                return self._lost(cell, error)
+
+    async def quiesce(self, lease: Lease) -> None:
+        """Returns when nothing runs in the slot any more.
+
+        Cancellation: atomic.
+
+        Raises:
+            StaleLeaseError: the lease is not good.
+        """
+        async with self._turn(lease) as cell:
+            # Every call ends with a sweep, so the turn is the proof; the survey is there to see a bug of ours.
+            with contextlib.suppress(AgentLostError, AgentStartError):
+                await cell.ready_link(network=None)
+                processes, _ = await cell.survey()
+                if processes:
+                    logger.error("slot %s: %d processes outlived their call", cell.slot, processes)
+                    await cell.stop()
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, lease: Lease) -> AsyncIterator[Cell]:
+        """The slot to oneself, as long as the lease is good. A release cancels whoever is inside."""
+        self._table.check(lease)
+        cell = self._cells[lease.slot]
+        async with cell.turn:
+            self._table.check(lease)
+            with trio.CancelScope() as scope:
+                scopes = self._scopes.setdefault(lease.slot, set())
+                scopes.add(scope)
+                try:
+                    yield cell
+                finally:
+                    scopes.discard(scope)
+            if scope.cancelled_caught:
+                raise StaleLeaseError(lease)
+
+    def _lost(self, cell: Cell, error: Exception) -> Outcome:
+        """The agent is gone, or none came up. The next call tries a fresh one on the same workspace."""
+        logger.error("slot %s: %s", cell.slot, error)
+        if cell.lost:
+            self._quarantine(cell, error)
+        return Outcome(provenance=Provenance.SANDBOX_LOST, error=str(error))
+
+    # --- life -----------------------------------------------------------------------------------------------
+
+    async def start_all(self) -> None:
+        """Brings every slot up.
+
+        Cancellation: poisons; meant for :func:`open_slot_pool` only.
+
+        Raises:
+            UnavailableError: not one came up.
+        """
+        async with trio.open_nursery() as nursery:
+            for cell in self._cells.values():
+                nursery.start_soon(self._renew, cell)
+        if self._table.counts()[SlotState.QUARANTINED] == len(self._cells):
+            raise UnavailableError(
+                "No slot could be started.", mend="Run `hermes-trio doctor`; the log says why."
+            )
+
+    async def stop_all(self) -> None:
+        """Kills every slot, at once.
+
+        Cancellation: shielded, at most 10 s.
+        """
+        with trio.CancelScope(shield=True), trio.move_on_after(_SHUTDOWN_LIMIT_S):
+            async with trio.open_nursery() as nursery:
+                for cell in self._cells.values():
+                    nursery.start_soon(cell.kill)
+
+
+async def _content(answer: Message, max_bytes: int) -> bytes:
+    if not answer.descriptors:
+        return answer.strings[0]
+    try:
+        return await trio.to_thread.run_sync(
+            _read_all, answer.descriptors[0], min(answer.fixed[0], max_bytes)
+        )
+    finally:
+        answer.drop()
+
+
+def _read_all(descriptor: int, size: int) -> bytes:
+    pieces = []
+    offset = 0
+    while offset < size:
+        piece = os.pread(descriptor, min(size - offset, 1 << 20), offset)
+        if not piece:
+            break
+        pieces.append(piece)
+        offset += len(piece)
+    return b"".join(pieces)
+
+
+@contextlib.asynccontextmanager
+async def open_slot_pool(config: SlotPoolConfig, isolation: Isolation) -> AsyncIterator[SlotPool]:
+    """A pool whose slots are all started (or quarantined) when the body begins; nothing of it is left after.
+
+    Cancellation: shielded, at most 20 s on the way out: every slot is killed, every workspace removed.
+
+    Args:
+        config: settings.
+        isolation: what :func:`sandbox_daemon.isolation.probe` found.
+
+    Raises:
+        UnavailableError: the data directory is held, the uids are taken, or no slot came up.
+    """
+    async with trio.open_nursery() as nursery:
+        with open_site(config, isolation, nursery) as site:
+            nursery.start_soon(site.run_trash, name="trash of the slots")
+            pool = SlotPool(config, isolation, site, nursery)
+            try:
+                await pool.start_all()
+                yield pool
+            finally:
+                await pool.stop_all()
+                await site.clear()
+                nursery.cancel_scope.cancel()

@@ -1,0 +1,94 @@
+"""PURE: what a call asks of a slot, checked; and what the agent said of a file, told."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+from hermes_trio.errors import Provenance
+from hermes_trio.wire.operations import BashArguments
+from sandbox_daemon.agent import protocol
+from sandbox_daemon.process.outcome import Outcome
+from sandbox_daemon.process.running import MAX_COMMAND_BYTES, CommandSpec
+
+MAX_PATH_BYTES: Final = 4096
+MAX_KEPT_BYTES: Final = 1024 * 1024
+MAX_ENVIRONMENT_BYTES: Final = 32 * 1024
+MAX_FILE_BYTES: Final = 3 * 1024 * 1024
+"""The content travels in one frame of a message of at most 4 MiB."""
+
+
+class BadRequestError(Exception):
+    """The arguments make no sense; carries the outcome that says so."""
+
+    def __init__(self, text: str, provenance: Provenance = Provenance.INVALID_REQUEST) -> None:
+        super().__init__(text)
+        self.outcome = Outcome(provenance=provenance, error=text)
+
+
+def command_spec(arguments: BashArguments, stdin: bytes) -> CommandSpec:
+    """A command that the agent can start. ``BadRequestError`` names the field."""
+    command = os.fsencode(arguments.command)
+    if b"\0" in command:
+        raise BadRequestError("bash: field 'command': holds a NUL")
+    if len(command) > MAX_COMMAND_BYTES:
+        raise BadRequestError(f"bash: field 'command': more than {MAX_COMMAND_BYTES} bytes")
+    if arguments.shell not in ("bash", "sh"):
+        raise BadRequestError("bash: field 'shell': must be 'bash' or 'sh'")
+    if not 0 <= arguments.max_output_bytes <= MAX_KEPT_BYTES:
+        raise BadRequestError(f"bash: field 'max_output_bytes': must be between 0 and {MAX_KEPT_BYTES}")
+    return CommandSpec(
+        command=command,
+        shell=arguments.shell.encode(),
+        cwd=path_bytes(arguments.cwd, operation="bash", field="cwd"),
+        environment=_environment(dict(arguments.environment)),
+        stdin=stdin,
+        max_output_bytes=arguments.max_output_bytes,
+    )
+
+
+def _environment(pairs: dict[str, str]) -> bytes:
+    for name, value in pairs.items():
+        if not name or "=" in name or "\0" in name or "\0" in value:
+            raise BadRequestError(
+                "bash: field 'environment': a name is empty or holds '=', or there is a NUL"
+            )
+    packed = protocol.pack_environment(pairs)
+    if len(packed) > MAX_ENVIRONMENT_BYTES:
+        raise BadRequestError(f"bash: field 'environment': more than {MAX_ENVIRONMENT_BYTES} bytes")
+    return packed
+
+
+def path_bytes(path: str, *, operation: str, field: str = "path") -> bytes:
+    """A path the agent can be asked for. ``BadRequestError`` names the field."""
+    try:
+        encoded = os.fsencode(path)
+    except UnicodeEncodeError:
+        raise BadRequestError(f"{operation}: field '{field}': is not text") from None
+    if not encoded or b"\0" in encoded:
+        raise BadRequestError(f"{operation}: field '{field}': is empty or holds a NUL")
+    if len(encoded) > MAX_PATH_BYTES:
+        raise BadRequestError(f"{operation}: field '{field}': more than {MAX_PATH_BYTES} bytes")
+    return encoded
+
+
+def check_max_bytes(max_bytes: int, *, operation: str) -> None:
+    """``BadRequestError`` for a bound nobody can keep."""
+    if not 0 <= max_bytes <= MAX_FILE_BYTES:
+        raise BadRequestError(f"{operation}: field 'max_bytes': must be between 0 and {MAX_FILE_BYTES}")
+
+
+def file_failure(fixed: tuple[int, ...], *, path: str, max_bytes: int) -> Outcome:
+    """The ancestor's texts for what its clients know, one line for the rest."""
+    reason, code, size = fixed
+    if reason == protocol.REASON_DENIED:
+        return Outcome(provenance=Provenance.DENIED, error="Access denied: path outside workspace")
+    if reason == protocol.REASON_NOT_FOUND:
+        text = f"File not found: {path}"
+    elif reason == protocol.REASON_NOT_REGULAR:
+        text = f"Not a file: {path}"
+    elif reason == protocol.REASON_TOO_LARGE:
+        text = f"File too large: {size} bytes (max {max_bytes})"
+    else:
+        text = f"{os.strerror(code)}: {path}"
+    return Outcome(provenance=Provenance.TOOL_ERROR, error=text)

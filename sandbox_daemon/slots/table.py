@@ -1,0 +1,198 @@
+"""PURE: which slot is in which state, who holds it, and who is next.
+
+::
+
+    NEW ──ready──> READY ──lease──> LEASED ──release──> DIRTY ──ready──> READY
+                     ^                 │                  │  ^
+                     │                 │                  │  └─ release(keep): stays DIRTY, kept for its last user
+                     │                 │                  └──lease by that user (kept as it was)──> LEASED
+    any state ──quarantine──> QUARANTINED (for good)
+
+Two rules: everything that changes a slot's state is in this file; a slot is handed out only from READY, or from
+DIRTY to the very user it was kept for. An epoch counts the changes of hands; a lease with another epoch than the
+slot's is stale and nothing is done for it.
+
+Every method decides and returns what has to be done; doing it is the pool's.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+
+from attrs import define, field, frozen
+
+from hermes_trio.wire.frames import Lease, SlotId
+
+
+class StaleLeaseError(Exception):
+    """The lease is no longer (or never was) the right to its slot. Nothing was done."""
+
+    def __init__(self, lease: Lease) -> None:
+        super().__init__(f"stale lease: slot {lease.slot}, epoch {lease.epoch}")
+        self.lease = lease
+
+
+class SlotState(StrEnum):
+    """Where a slot is in its life."""
+
+    NEW = "new"
+    READY = "ready"
+    LEASED = "leased"
+    DIRTY = "dirty"
+    QUARANTINED = "quarantined"
+
+
+@frozen
+class User:
+    """Who asks: an owner of leases (a session) and what it wants the slot for."""
+
+    owner: str
+    trajectory_id: str
+
+
+@frozen
+class Grant:
+    """A waiting request that has got its slot."""
+
+    ticket: int
+    lease: Lease
+
+
+@define
+class _Slot:
+    state: SlotState = SlotState.NEW
+    epoch: int = 0
+    user: User | None = None
+    """Who holds it (LEASED) or may have it back as it was (DIRTY and kept)."""
+    kept: bool = False
+
+
+@define(eq=False)
+class SlotTable:
+    """The table. Constant time per event, but for :meth:`leases_of`."""
+
+    _slots: dict[SlotId, _Slot]
+    _ready: deque[SlotId] = field(factory=deque)
+    _waiting: OrderedDict[int, User] = field(factory=OrderedDict)
+    _kept: OrderedDict[SlotId, User] = field(factory=OrderedDict)
+    _tickets: int = 0
+
+    @classmethod
+    def of(cls, slots: Iterable[SlotId]) -> SlotTable:
+        """A table of new slots."""
+        return cls({slot: _Slot() for slot in slots})
+
+    def __repr__(self) -> str:
+        counts = " ".join(f"{state.value}={count}" for state, count in self.counts().items() if count)
+        return f"<SlotTable {counts} waiting={len(self._waiting)}>"
+
+    @property
+    def waiting(self) -> int:
+        """Requests without a slot."""
+        return len(self._waiting)
+
+    def counts(self) -> Mapping[SlotState, int]:
+        """How many slots are in each state."""
+        counts = dict.fromkeys(SlotState, 0)
+        for slot in self._slots.values():
+            counts[slot.state] += 1
+        return counts
+
+    def state(self, slot: SlotId) -> SlotState:
+        """A slot's state."""
+        return self._slots[slot].state
+
+    def request(self, user: User) -> tuple[int, Grant | None]:
+        """Asks for a slot: a ticket, and the grant when there is one at once. First come, first served."""
+        self._tickets += 1
+        ticket = self._tickets
+        kept = self._kept_for(user)
+        if kept is not None:
+            return ticket, Grant(ticket, self._lease(kept, user))
+        if self._ready and not self._waiting:
+            return ticket, Grant(ticket, self._lease(self._ready.popleft(), user))
+        self._waiting[ticket] = user
+        return ticket, None
+
+    def withdraw(self, ticket: int) -> None:
+        """The request is no longer wanted. Harmless when it has been granted."""
+        self._waiting.pop(ticket, None)
+
+    def wanted(self) -> SlotId | None:
+        """A kept slot that must be reset now because somebody waits; it is no longer kept. ``None``: no need."""
+        if not self._waiting or not self._kept:
+            return None
+        slot, _ = self._kept.popitem(last=False)
+        self._slots[slot].kept = False
+        return slot
+
+    def check(self, lease: Lease) -> None:
+        """Raises :class:`StaleLeaseError` unless the lease is good now."""
+        slot = self._slots.get(lease.slot)
+        if slot is None or slot.state is not SlotState.LEASED or slot.epoch != lease.epoch:
+            raise StaleLeaseError(lease)
+
+    def release(self, lease: Lease, *, keep: bool) -> None:
+        """LEASED to DIRTY. ``keep``: its user may have it back as it is; others only after a reset."""
+        self.check(lease)
+        slot = self._slots[lease.slot]
+        slot.state = SlotState.DIRTY
+        slot.kept = keep
+        if keep:
+            assert slot.user is not None
+            self._kept[lease.slot] = slot.user
+
+    def ready(self, slot_id: SlotId) -> Grant | None:
+        """NEW or DIRTY to READY: it was shown to be empty. Returns who gets it."""
+        slot = self._slots[slot_id]
+        if slot.state not in (SlotState.NEW, SlotState.DIRTY) or slot.kept:
+            raise ValueError(f"slot {slot_id} is {slot.state.value}")
+        slot.state = SlotState.READY
+        if not self._waiting:
+            self._ready.append(slot_id)
+            return None
+        ticket, user = self._waiting.popitem(last=False)
+        return Grant(ticket, self._lease(slot_id, user))
+
+    def quarantine(self, slot_id: SlotId) -> None:
+        """Never again. Leases on it are stale from now on."""
+        slot = self._slots[slot_id]
+        if slot.state is SlotState.READY:
+            self._ready.remove(slot_id)
+        self._kept.pop(slot_id, None)
+        slot.state = SlotState.QUARANTINED
+        slot.user = None
+        slot.kept = False
+
+    def leases_of(self, owner: str) -> tuple[Lease, ...]:
+        """All good leases of one owner."""
+        return tuple(
+            Lease(slot=name, epoch=slot.epoch)
+            for name, slot in self._slots.items()
+            if slot.state is SlotState.LEASED and slot.user is not None and slot.user.owner == owner
+        )
+
+    def unkeep(self, owner: str) -> tuple[SlotId, ...]:
+        """The owner is gone: what was kept for it is to be reset."""
+        slots = tuple(name for name, user in self._kept.items() if user.owner == owner)
+        for name in slots:
+            del self._kept[name]
+            self._slots[name].kept = False
+        return slots
+
+    def _kept_for(self, user: User) -> SlotId | None:
+        # Few slots are kept at a time, and only on request; an index would cost more than this scan.
+        found = next((name for name, owner in self._kept.items() if owner == user), None)
+        if found is not None:
+            del self._kept[found]
+        return found
+
+    def _lease(self, slot_id: SlotId, user: User) -> Lease:
+        slot = self._slots[slot_id]
+        slot.state = SlotState.LEASED
+        slot.epoch += 1
+        slot.user = user
+        slot.kept = False
+        return Lease(slot=slot_id, epoch=slot.epoch)
