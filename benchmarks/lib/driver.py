@@ -101,7 +101,6 @@ class _TrioDriver:
     async def _serve_same_settings(self, request: RunRequest | None) -> RunRequest | None:
         """One caller for all requests that want the same; returns the first that wants something else."""
         assert request is not None
-        await trio.lowlevel.checkpoint()
         settings = request.settings
         async with self._server.open_caller(settings) as execute:
             while request is not None and request.settings == settings:
@@ -116,6 +115,7 @@ class _TrioDriver:
         try:
             return await self._requests.receive()
         except trio.EndOfChannel:
+            await trio.lowlevel.checkpoint()
             return None
 
 

@@ -28,7 +28,6 @@ async def run_load(execute: Execute, load: Load) -> LoadResult:
 
 
 async def _warm_up(execute: Execute, load: Load) -> None:
-    await trio.lowlevel.checkpoint()
     async with trio.open_nursery() as nursery:
         for lane in load.lanes:
             for trajectory_id in lane.trajectory_ids():
@@ -37,6 +36,7 @@ async def _warm_up(execute: Execute, load: Load) -> None:
 
 async def _run_trajectory(execute: Execute, clock: LaneClock, trajectory_id: str) -> None:
     made = 0
+    await trio.lowlevel.checkpoint()
     while (step := clock.next_step(made, time.perf_counter())) is not None:
         started_s = time.perf_counter()
         outcome = await _attempt(execute, trajectory_id, step)
