@@ -44,9 +44,10 @@ from hermes_trio.wire.frames import (
     SlotId,
 )
 from hermes_trio.wire.headers import load_header
-from hermes_trio.wire.ranges import Between, Finite
+from hermes_trio.wire.ranges import Between
 from hermes_trio.wire.strict import (
     Reader,
+    bounds_reader,
     integer_reader,
     kind_of,
     read_bytes,
@@ -57,7 +58,6 @@ from hermes_trio.wire.strict import (
     read_object,
     read_text,
     read_texts,
-    seconds_reader,
     sequence_reader,
 )
 
@@ -91,14 +91,9 @@ def _reader_of(wanted: Any) -> Reader | None:
     if wanted in _PLAIN_READERS:
         return _PLAIN_READERS[wanted]
     if get_origin(wanted) is Annotated:
-        match get_args(wanted)[1]:
-            case Between() as bounds:
-                return integer_reader(bounds)
-            case Finite() as span:
-                return seconds_reader(span)
+        return bounds_reader(get_args(wanted)[1])
     if get_origin(wanted) is tuple:
-        item = _reader_of(get_args(wanted)[0])
-        return None if item is None else sequence_reader(item)
+        return sequence_reader(cast(Reader, _reader_of(get_args(wanted)[0])))
     return None
 
 
@@ -181,6 +176,22 @@ def structure_arguments(kind: type[_T], arguments: Mapping[str, Any]) -> _T:
     except _STRUCTURE_ERRORS:
         path, message = _locate(document, kind)
     raise InvalidInputError(message, field=".".join(path))
+
+
+def ensure_json(value: Any, *, field: str, max_bytes: int = MAX_HEADER_BYTES) -> None:
+    """Find out, before a call is made of it, whether a value can stand in a frame.
+
+    What a model wrote may hold half a surrogate pair or an integer of a thousand digits.
+
+    Raises:
+        InvalidInputError: it has no JSON form, or one that is too large.
+    """
+    try:
+        size = len(orjson.dumps(value, default=_plain))
+    except orjson.JSONEncodeError as exc:
+        raise InvalidInputError(f"cannot be sent: {exc}", field=field) from exc
+    if size > max_bytes:
+        raise InvalidInputError(f"cannot be sent: {size} bytes, at most {max_bytes}", field=field)
 
 
 def unstructure(report: Any) -> dict[str, Any]:

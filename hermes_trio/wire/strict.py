@@ -110,6 +110,11 @@ def seconds_reader(bounds: Finite) -> Reader:
     return read_seconds
 
 
+def bounds_reader(bounds: Between | Finite) -> Reader:
+    """Make the reader of a number with its bounds."""
+    return integer_reader(bounds) if isinstance(bounds, Between) else seconds_reader(bounds)
+
+
 def read_choice(value: Any, choices: type[StrEnum]) -> StrEnum:
     """Take one word of a closed set."""
     if type(value) is str:
@@ -125,11 +130,12 @@ def sequence_reader(item: Reader) -> Reader:
     def read_sequence(value: Any, _: Any) -> tuple[Any, ...]:
         if type(value) is not list:
             raise _refuse("a list", value)
+        items = []
         for index, entry in enumerate(value):
             try:
-                item(entry, None)
+                items.append(item(entry, None))
             except ValueError as exc:
                 raise ValueError(f"item {index} {exc}") from None
-        return tuple(value)
+        return tuple(items)
 
     return read_sequence
