@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from attrs import fields
+
 from hermes_trio.errors import (
     BusyError,
     HermesTrioError,
@@ -16,7 +18,7 @@ from hermes_trio.errors import (
 )
 from hermes_trio.tools.calls import ToolCall, ToolResult
 from hermes_trio.wire.frames import Result
-from hermes_trio.wire.operations import Operation
+from hermes_trio.wire.operations import BashArguments, Operation
 
 
 def result_of(
@@ -59,6 +61,9 @@ def result_of_failure(call: ToolCall, error: HermesTrioError) -> ToolResult:
     )
 
 
+_DEFAULT_KEPT_BYTES: int = fields(BashArguments).max_output_bytes.default
+
+
 def text_of(data: bytes) -> str:
     """Bytes of a program as text; what is not UTF-8 becomes U+FFFD."""
     return data.decode("utf-8", "replace")
@@ -72,24 +77,25 @@ def _segments(result: Result) -> list[bytes]:
     return parts
 
 
-def _compose_bash(result: Result, _arguments: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+def _compose_bash(result: Result, arguments: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Standard output, then standard error under a heading: the ancestor's shape, which models know."""
-    heads_and_tails = _segments(result)
     data = dict(result.data)
-    stdout = _kept(heads_and_tails[0:2], data["stdout_bytes"])
-    stderr = _kept(heads_and_tails[2:4], data["stderr_bytes"])
+    head_bytes = arguments.get("max_output_bytes", _DEFAULT_KEPT_BYTES) // 2
+    kept_stdout, kept_stderr = _segments(result)
+    stdout = _with_gap(kept_stdout, total_bytes=data["stdout_bytes"], head_bytes=head_bytes)
+    stderr = _with_gap(kept_stderr, total_bytes=data["stderr_bytes"], head_bytes=head_bytes)
     output = f"{stdout}\n[stderr]\n{stderr}" if stdout and stderr else stdout or stderr
     data["timeout"] = data["ending"] == "limit"
     return output.strip(), data
 
 
-def _kept(head_and_tail: list[bytes], total_bytes: int) -> str:
+def _with_gap(kept: bytes, *, total_bytes: int, head_bytes: int) -> str:
     """What was kept of a stream, with a sentence where something is missing."""
-    head, tail = head_and_tail
-    missing = total_bytes - len(head) - len(tail)
+    missing = total_bytes - len(kept)
     if missing <= 0:
-        return text_of(head + tail)
-    return f"{text_of(head)}\n[... {missing} of {total_bytes} bytes left out ...]\n{text_of(tail)}"
+        return text_of(kept)
+    gap = f"\n[... {missing} of {total_bytes} bytes left out ...]\n"
+    return text_of(kept[:head_bytes]) + gap + text_of(kept[head_bytes:])
 
 
 def _compose_read(result: Result, _arguments: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -291,7 +291,7 @@ async def _run_command(slot: FakeSlot, command: str, limit_s: float) -> FakeOutc
         network_isolated=False,
         isolation="none",
     )
-    parts = (stdout, b"", b"", b"")
+    parts = (stdout, b"")
     if scope.cancelled_caught:
         text = f"Command timed out after {limit_s}s"
         return FakeOutcome(Provenance.LIMIT_EXCEEDED, text, unstructure(report), parts)
