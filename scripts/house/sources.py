@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -113,11 +114,14 @@ def pure_modules() -> tuple[Module, ...]:
 
 
 def is_pure(module: Module) -> bool:
-    """Whether the table or the module's own docstring calls it pure."""
-    in_table = any(module.name == name or module.name.startswith(f"{name}.") for name in rooms.PURE)
-    return (
-        in_table or "PURE" in module.docstring.replace(".", " ").replace(":", " ").replace(",", " ").split()
-    )
+    """Whether a table or the module's own docstring calls it pure."""
+    named = is_pure_by_table(module) or module.name in rooms.PURE_INSIDE
+    return named or re.search(r"\bPURE\b", module.docstring) is not None
+
+
+def is_pure_by_table(module: Module) -> bool:
+    """Whether it is in a room that the architecture wants pure as a whole."""
+    return any(module.name == name or module.name.startswith(f"{name}.") for name in rooms.PURE)
 
 
 def imports(module: Module) -> Iterator[tuple[int, str]]:
