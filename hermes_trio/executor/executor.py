@@ -8,8 +8,8 @@ from typing import assert_never
 
 import trio
 from attrs import frozen
-from hermes_trio.backends.base import Backend
 
+from hermes_trio.backends.base import Backend
 from hermes_trio.errors import ClosedError, HermesTrioError, Provenance
 from hermes_trio.executor.config import ExecutorConfig
 from hermes_trio.executor.external import ToolServerClient
