@@ -1,0 +1,1 @@
+"""Rollouts: tasks, trajectories in groups, their verdicts, and the records they leave."""
