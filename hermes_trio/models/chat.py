@@ -140,13 +140,23 @@ class ChatClient:
         return headers | ({"Authorization": f"Bearer {self._key}"} if self._key else {})
 
     async def _receive(self, response: httpx.Response) -> bytes:
-        data = bytearray()
-        async for chunk in response.aiter_raw():
-            data += chunk
-            if len(data) > self._max_response_bytes:
-                raise self._malformed(f"it sent more than {self._max_response_bytes} bytes")
+        data = await self._receive_bounded(response)
+        if len(data) > self._max_response_bytes:
+            raise self._malformed(f"it sent more than {self._max_response_bytes} bytes")
         if response.status_code != httpx.codes.OK:
-            raise self._refused(response, bytes(data))
+            raise self._refused(response, data)
+        return data
+
+    async def _receive_bounded(self, response: httpx.Response) -> bytes:
+        """The body, or what came until it was longer than it may be."""
+        data = bytearray()
+        # httpx reads through a chain of async generators, which Trio reports as leaked when the loop over
+        # them is left early; an exception from below unwinds them all, and cancelling is one.
+        with trio.CancelScope() as scope:
+            async for chunk in response.aiter_raw():
+                data += chunk
+                if len(data) > self._max_response_bytes:
+                    scope.cancel()
         return bytes(data)
 
     def _read(self, answer: bytes, *, latency_s: float) -> ChatCompletion:

@@ -129,7 +129,7 @@ async def test_no_tools_are_offered_when_there_are_none() -> None:
     assert result.messages[-1]["content"] == text
 
 
-async def test_tools_may_be_given_as_schemas_or_as_a_registry() -> None:
+def test_tools_may_be_given_as_schemas_or_as_a_registry() -> None:
     """Both ways are offered to the model."""
     assert AgentLoop(Model([]), [BASH], Executor()).tools.names() == ("bash",)
     registry = registry_of("filesystem")
@@ -311,7 +311,7 @@ async def test_cancelling_anywhere_leaves_every_call_answered(
     assert len(messages) == 2 + 4 * int((after_s + 2.0) // 3)
 
 
-async def test_a_loop_says_what_it_is_in_one_line() -> None:
+def test_a_loop_says_what_it_is_in_one_line() -> None:
     """Operators read it."""
     text = repr(AgentLoop(Model([]), None, Executor(), max_turns=4))
     assert text.endswith("4 tools, at most 4 turns>")
