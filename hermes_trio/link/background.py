@@ -38,6 +38,9 @@ async def open_background_nursery() -> AsyncIterator[trio.Nursery]:
         async with trio.open_nursery() as nursery:
             with held:
                 yield nursery
+            # The shield makes every Cancelled of a helper this nursery's own, whoever cancelled first; else
+            # a cancel from outside would come out of here in a group and hide what the block raised.
+            nursery.cancel_scope.shield = True
             nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
         if held.error is None or isinstance(held.error, trio.Cancelled):
