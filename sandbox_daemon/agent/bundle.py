@@ -44,13 +44,13 @@ COMPILE_LIMIT_S = 20.0
 
 
 def compile_agent(interpreter: str) -> bytes:
-    """The blob. Blocking, about 50 ms; ``OSError`` or ``subprocess.SubprocessError`` when it cannot be made."""
+    """The blob. Blocking, about 50 ms; ``OSError`` or ``subprocess.SubprocessError`` when it fails."""
     folder = resources.files(__package__)
     parts = []
     for name in _MODULES:
         source = folder.joinpath(f"{name}.py").read_bytes()
         parts.append(b"%s.%s %d\n%s" % (str(__package__).encode(), name.encode(), len(source), source))
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: S603 - the interpreter the probe chose
         [interpreter, "-I", "-S", "-c", _COMPILE, str(len(parts))],
         input=b"".join(parts),
         capture_output=True,

@@ -2,8 +2,8 @@
 
 The agent is parent or foster parent of every process of its slot (PID 1 of the namespace, or subreaper), so
 ``ECHILD`` from wait is the proof that nothing runs any more. A sweep is ``kill(-1)``: the kernel signals the
-whole PID namespace under its task list lock, and a fork under way fails once its signal is pending, so nothing
-can hop out of it.
+whole PID namespace under its task list lock, and a fork under way fails once its signal is pending, so
+nothing can hop out of it.
 """
 
 from __future__ import annotations

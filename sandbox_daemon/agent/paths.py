@@ -1,9 +1,9 @@
 """Files of the workspace, opened so that no name can lead out of it. Runs in the slot.
 
 Every open is one ``openat2(RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV)`` relative to the
-workspace, so there is no moment between the check and the use (resolve-then-open lost 933 of 42,713 races in our
-measurements, this none of 520,063). openat2 does not refuse FIFOs, devices or giants: opens never block and never
-take a terminal, and only regular files are read.
+workspace, so there is no moment between the check and the use (resolve-then-open lost 933 of 42,713 races in
+our measurements, this none of 520,063). openat2 does not refuse FIFOs, devices or giants: opens never block
+and never take a terminal, and only regular files are read.
 
 Source: openat2(2).
 """
@@ -61,6 +61,7 @@ def reason_of(code: int) -> int:
 def openat2(directory: int, path: bytes, flags: int, mode: int = 0) -> int:
     """A descriptor beneath ``directory``; ``OSError`` with EXDEV for what would lead out."""
     how = struct.pack("=QQQ", flags, mode, _RESOLVE)
+    code = errno.EAGAIN
     for _ in range(_RETRIES):
         descriptor = _libc.syscall(_OPENAT2, directory, path, how, len(how))
         if descriptor >= 0:
@@ -106,7 +107,8 @@ class Workspace:
     def write(self, path: bytes, content: bytes, source: int = -1) -> int:
         """Replaces or makes a file in one step, with its parents; returns its size.
 
-        A symbolic link is followed as long as it stays in the workspace, and the file it points to is replaced.
+        A symbolic link is followed as long as it stays in the workspace, and the file it points to is
+        replaced.
         """
         directory, name = self._open_parent(path)
         try:
@@ -140,8 +142,9 @@ class Workspace:
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise PathError(reason_of(error.errno or 0), error.errno or 0) from None
-        # An absolute symbolic link leads out of openat2's sight even when it points back into the workspace. The
-        # path is spelled anew without links and opened under the same rules: a lost race is refused, never followed.
+        # An absolute symbolic link leads out of openat2's sight even when it points back into the workspace.
+        # The path is spelled anew without links and opened under the same rules: a lost race is refused,
+        # never followed.
         try:
             return openat2(self.descriptor, self._relative(self._follow(path)), flags)
         except OSError as error:

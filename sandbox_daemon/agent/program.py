@@ -1,7 +1,7 @@
 """The agent's main loop. Runs in the slot, as PID 1 of its namespaces where there are any.
 
-It lives as long as its socket: when the daemon goes, whichever way, the socket ends, the agent leaves, and the
-kernel kills what is left in the PID namespace (at the lower levels the agent kills it itself first).
+It lives as long as its socket: when the daemon goes, whichever way, the socket ends, the agent leaves, and
+the kernel kills what is left in the PID namespace (at the lower levels the agent kills it itself first).
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def _settle(limits: tuple[int, ...], root: bytes) -> None:
     # The default action of a signal without handler does not reach PID 1; Python's own SIGINT handler would.
     _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
     kinds = (resource.RLIMIT_NPROC, resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE)
-    for kind, value in zip(kinds, limits):
+    for kind, value in zip(kinds, limits):  # noqa: B905 - `strict` came with Python 3.10
         _lower(kind, value)
     _lower(resource.RLIMIT_CORE, 0, unlimited_is_zero=False)
 
@@ -221,7 +221,7 @@ class Agent:
 
 
 class _working_directory:
-    """``fchdir`` for one spawn: Python's ``posix_spawn`` cannot do it in the child, and we have one thread."""
+    """``fchdir`` for one spawn: Python's ``posix_spawn`` cannot do it in the child; we have one thread."""
 
     def __init__(self, workspace: paths.Workspace, cwd: bytes) -> None:
         self._workspace = workspace

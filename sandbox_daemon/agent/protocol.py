@@ -1,8 +1,8 @@
 """What daemon and agent say to each other: one message is one SEQPACKET datagram.
 
-A message is ``kind (u8) | call id (u32) | body``; a body is a fixed struct, then byte strings with a u32 length
-each. Both sides use this file, so it is written for the oldest Python that may be found in a slot. JSON was
-refused because its decoder pulls ``re`` into every agent (1.2 MiB each).
+A message is ``kind (u8) | call id (u32) | body``; a body is a fixed struct, then byte strings with a u32
+length each. Both sides use this file, so it is written for the oldest Python that may be found in a slot.
+JSON was refused because its decoder pulls ``re`` into every agent (1.2 MiB each).
 
 The daemon treats what the agent says as hostile: :func:`unpack` accepts exactly what :func:`pack` makes and
 raises ``ValueError`` for anything else.
@@ -71,8 +71,8 @@ _FIXED = {
     SURVEYED: struct.Struct("!II"),  # processes besides the agent, entries of the workspace
 }
 _STRINGS = {CONFIGURE: 3, SPAWN: 4, READ: 1, WRITE: 2, CONTENT: 1}
-"""How many strings follow. CONFIGURE: root, environment, seccomp program; SPAWN: shell, cwd, environment, command; READ: path;
-WRITE: path, content; CONTENT: content."""
+"""How many strings follow. CONFIGURE: root, environment, seccomp program; SPAWN: shell, cwd, environment,
+command; READ: path; WRITE: path, content; CONTENT: content."""
 
 # sweep modes
 SWEEP_NAMESPACE = 1

@@ -1,7 +1,7 @@
 """The slots' ``/etc``: one small folder of our own, bound read-only into every slot.
 
-No shadow, no keys, no host's users. Files that programs need and that are the same for all are copied; folders
-are bound from the host over empty mount points.
+No shadow, no keys, no host's users. Files that programs need and that are the same for all are copied;
+folders are bound from the host over empty mount points.
 """
 
 from __future__ import annotations

@@ -37,8 +37,8 @@ class AgentProcess:
         launcher: the process we forked: bubblewrap at level ``ns``, else the agent itself.
         sock: our end.
         pid: the agent's, as we see it; PID 1 inside.
-        pidfd: of the agent. Readable once it is dead, and at level ``ns`` the kernel lets PID 1 die only after
-            everything in its namespace is gone: readable is the proof.
+        pidfd: of the agent. Readable once it is dead, and at level ``ns`` the kernel lets PID 1 die only
+            after everything in its namespace is gone: readable is the proof.
     """
 
     launch: Launch
@@ -105,7 +105,7 @@ def _fork(launch: Launch, *, code_fd: int, sock: socket.socket, complaints: int)
     drops_here = launch.uid is not None and launch.private_base is None
     arguments = command_line(launch, code_fd=code_fd, socket_fd=sock.fileno())
     try:
-        return subprocess.Popen(
+        return subprocess.Popen(  # noqa: S603 - our own argument list, no shell
             arguments,
             stdin=subprocess.DEVNULL,
             stdout=complaints,
@@ -206,7 +206,7 @@ def _complaint(complaints: int) -> str:
 
 
 async def _abort(launcher: subprocess.Popen[bytes], ours: socket.socket) -> None:
-    """The socket's end makes an agent leave; the launcher may be at an earlier stage and is killed as well."""
+    """The socket's end makes an agent leave; a launcher at an earlier stage is killed as well."""
     ours.close()
     launcher.kill()
     await _wait_exit(launcher)
@@ -214,6 +214,7 @@ async def _abort(launcher: subprocess.Popen[bytes], ours: socket.socket) -> None
 
 async def _wait_exit(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is not None:
+        await trio.lowlevel.checkpoint()
         return
     pidfd = os.pidfd_open(process.pid)
     try:

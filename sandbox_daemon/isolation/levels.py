@@ -3,8 +3,9 @@
 ::
 
     ns      own uid, user/pid/mount/ipc/uts/net namespaces, seccomp, agent as PID 1     any code
-    uid     own uid, seccomp, rlimits, kill(-1) as that uid                              code that is merely careless
-    none    a session of its own and a sweep of descendants                              trusted code only
+    uid     own uid, seccomp, rlimits, kill(-1) as that uid                              code that is merely
+    careless none    a session of its own and a sweep of descendants                              trusted
+    code only
 
 A level is found once, when the daemon starts, and never changed: nothing is ever run again at a lower one.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+
 from attrs import frozen
 
 
@@ -69,3 +71,8 @@ class Isolation:
     interpreter: str = ""
     bwrap: str = ""
     seccomp: bool = False
+
+
+def cuts_network(isolation: Isolation) -> bool:
+    """Whether a slot can be kept off the network: by a namespace of its own, or by refusing it sockets."""
+    return isolation.level is Level.NS or (isolation.level is Level.UID and isolation.seccomp)

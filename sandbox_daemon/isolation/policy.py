@@ -2,8 +2,8 @@
 
 Order of a launch at level ``ns``: the daemon forks, drops to the slot's own uid and gid, and only then runs
 bubblewrap: started as root it would map its user to the host's root and contain nothing (measured: shadow
-readable, core_pattern writable). ``--die-with-parent`` is not used: it is bound to the *thread* that forked, and
-a thread of Trio's cache ends after 10 s. The agent's socket does that job.
+readable, core_pattern writable). ``--die-with-parent`` is not used: it is bound to the *thread* that forked,
+and a thread of Trio's cache ends after 10 s. The agent's socket does that job.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ from sandbox_daemon.isolation.levels import Level
 from sandbox_daemon.isolation.seccomp import build_filter
 
 WORKSPACE = HOME
+_TEMPORARY = "/tmp"  # noqa: S108 - the slot's own, bounded, empty at each start of its agent
+_TEMPORARY_2 = "/var/tmp"  # noqa: S108 - a link to it
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108 - likewise
 _MIB = 1024 * 1024
 
 
@@ -58,8 +61,8 @@ class Launch:
         network: leave the host's network in.
         seccomp: install the filter.
         limits: the slot's bounds.
-        private_base: a folder above ``workspace`` and ``etc`` that strangers cannot reach. It is bound, as root and
-            in a mount namespace of the launch, to a place that they can.
+        private_base: a folder above ``workspace`` and ``etc`` that strangers cannot reach. It is bound, as
+            root and in a mount namespace of the launch, to a place that they can.
     """
 
     level: Level
@@ -114,8 +117,18 @@ def _mounts(launch: Launch) -> list[str]:
     arguments += ["--ro-bind", _seen(launch, launch.etc), "/etc"]
     for name in launch.etc_binds:
         arguments += ["--ro-bind", f"/etc/{name}", f"/etc/{name}"]
-    arguments += ["--proc", "/proc", "--dev", "/dev", *bounded, "/dev/shm", "--remount-ro", "/dev"]  # noqa: S108
-    arguments += [*bounded, "/tmp", "--dir", "/run", "--dir", "/var", "--symlink", "/tmp", "/var/tmp"]  # noqa: S108
+    arguments += ["--proc", "/proc", "--dev", "/dev", *bounded, _SHARED_MEMORY, "--remount-ro", "/dev"]
+    arguments += [
+        *bounded,
+        _TEMPORARY,
+        "--dir",
+        "/run",
+        "--dir",
+        "/var",
+        "--symlink",
+        _TEMPORARY,
+        _TEMPORARY_2,
+    ]
     arguments += ["--bind", _seen(launch, launch.workspace), WORKSPACE, "--remount-ro", "/"]
     return [*arguments, "--chdir", WORKSPACE]
 
@@ -173,7 +186,7 @@ def configuration(launch: Launch, *, machine: str, per_namespace_counts: bool) -
     # Where there is no network namespace the filter is what cuts the network.
     sockets = launch.network or launch.level is Level.NS
     program = build_filter(machine, sockets=sockets) if launch.seccomp else b""
-    temporary = "/tmp" if launch.level is Level.NS else str(Path(launch.workspace).parent / "tmp")  # noqa: S108
+    temporary = _TEMPORARY if launch.level is Level.NS else str(Path(launch.workspace).parent / "tmp")
     environment = protocol.pack_environment(slot_environment(root, temporary))
     fixed = (mode, processes, launch.limits.max_open_files, launch.limits.max_file_bytes)
     return protocol.pack(protocol.CONFIGURE, 0, fixed, (os.fsencode(root), environment, program))

@@ -1,9 +1,9 @@
 """PURE: the seccomp filter, as the kernel takes it.
 
-A deny list: what a shell, a compiler or a test suite needs is open ended, what a slot has no business with is not.
-Denied calls answer EPERM, ``clone3`` ENOSYS (its flags lie in memory where no filter can look; C libraries then
-fall back to ``clone``, whose flags we see). The kernel interfaces below were the way out of containers again and
-again, or reach beyond the slot.
+A deny list: what a shell, a compiler or a test suite needs is open ended, what a slot has no business with
+is not. Denied calls answer EPERM, ``clone3`` ENOSYS (its flags lie in memory where no filter can look; C
+libraries then fall back to ``clone``, whose flags we see). The kernel interfaces below were the way out of
+containers again and again, or reach beyond the slot.
 
 The program is emitted here rather than by libseccomp so that no shared library must exist on the host; a test
 runs it against an interpreter of its own and, in a slot, against the kernel.
@@ -21,7 +21,7 @@ _ARCHES: Final = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _X32_BIT: Final = 0x40000000
 
 #           name                x86_64 aarch64
-_DENIED: Final = (
+_DENIED: Final[tuple[tuple[str, int, int], ...]] = (
     ("process_vm_readv", 310, 270),
     ("process_vm_writev", 311, 271),
     ("pidfd_getfd", 438, 438),
@@ -119,8 +119,8 @@ def deny(code: int) -> int:
 
 def denied_calls(machine: str) -> dict[str, int]:
     """Names and numbers of the calls that are denied whatever their arguments."""
-    column = 1 if machine == "x86_64" else 2
-    return {row[0]: row[column] for row in _DENIED if row[column] >= 0}
+    numbers = {name: x86 if machine == "x86_64" else arm for name, x86, arm in _DENIED}
+    return {name: number for name, number in numbers.items() if number >= 0}
 
 
 def build_filter(machine: str, *, sockets: bool) -> bytes:

@@ -1,8 +1,8 @@
 """A range of uids for the slots, one each, that nobody else on this machine has.
 
-Distinct uids are what gives each slot its own RLIMIT_NPROC budget and, at level ``uid``, its walls. Two daemons
-with the same range would share both (``kill(-1)`` of one would reach the other's slots), so a range is held by
-a lock in ``/run`` for as long as its daemon lives.
+Distinct uids are what gives each slot its own RLIMIT_NPROC budget and, at level ``uid``, its walls. Two
+daemons with the same range would share both (``kill(-1)`` of one would reach the other's slots), so a range
+is held by a lock in ``/run`` for as long as its daemon lives.
 """
 
 from __future__ import annotations

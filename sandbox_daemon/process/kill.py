@@ -1,4 +1,4 @@
-"""Ending a slot from outside, when its agent does not: the last rung of the ladder, and the first of a reset."""
+"""Ending a slot from outside: the last rung of the ladder, and the first of a reset."""
 
 from __future__ import annotations
 
@@ -37,8 +37,18 @@ async def kill_slot(agent: AgentProcess) -> bool:
 async def _kill_uid(agent: AgentProcess) -> None:
     """``kill(-1)`` as the slot's uid reaches all its processes, whatever session they are in."""
     agent.kill_nowait()
+    killer = _start_killer(agent)
+    pidfd = os.pidfd_open(killer.pid)
+    try:
+        await trio.lowlevel.wait_readable(pidfd)
+    finally:
+        os.close(pidfd)
+        killer.wait()
+
+
+def _start_killer(agent: AgentProcess) -> subprocess.Popen[bytes]:
     assert agent.launch.uid is not None
-    killer = subprocess.Popen(  # noqa: S603 - our own interpreter
+    return subprocess.Popen(  # noqa: S603 - our own interpreter
         [agent.launch.interpreter, "-I", "-S", "-c", "import os; os.kill(-1, 9)"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -49,12 +59,6 @@ async def _kill_uid(agent: AgentProcess) -> None:
         group=agent.launch.uid,
         extra_groups=[],
     )
-    pidfd = os.pidfd_open(killer.pid)
-    try:
-        await trio.lowlevel.wait_readable(pidfd)
-    finally:
-        os.close(pidfd)
-        killer.wait()
 
 
 def _kill_descendants(agent: AgentProcess) -> None:

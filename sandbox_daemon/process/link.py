@@ -1,8 +1,9 @@
 """The daemon's end of one agent: a socket, and every pipe of what runs behind it, watched by one task.
 
-All descriptors of a slot sit in one epoll set of their own, and the pump waits for that set: a wake-up of Trio's
-scheduler costs more than everything else done here, and three tasks for a command would mean three of them. What
-the pump does on a wake-up is synchronous and bounded: at most one read per pipe and a few messages.
+All descriptors of a slot sit in one epoll set of their own, and the pump waits for that set: a wake-up of
+Trio's scheduler costs more than everything else done here, and three tasks for a command would mean three of
+them. What the pump does on a wake-up is synchronous and bounded: at most one read per pipe and a few
+messages.
 
 What the agent says is hostile input: unknown ids are ignored, malformed messages and floods end the link.
 """
@@ -67,7 +68,7 @@ class AgentLink:
         self._socket = sock
         self._epoll = select.epoll()
         self._epoll.register(sock.fileno(), select.EPOLLIN)
-        self._watched: dict[int, Callable[[], None]] = {}
+        self._watched: dict[int, Callable[[], object]] = {}
         self._receivers: dict[int, Receiver] = {}
         self._last_id = 0
         self._strays = 0
@@ -85,6 +86,7 @@ class AgentLink:
         Cancellation: poisons; calls under way learn that the link is lost.
         """
         try:
+            await trio.lowlevel.checkpoint()
             with self._scope:
                 while self.lost is None:
                     await trio.lowlevel.wait_readable(self._epoll.fileno())
@@ -93,7 +95,7 @@ class AgentLink:
             self._end("closed")
 
     def close(self) -> None:
-        """Ends the link from this side; an agent that hears it leaves and takes its slot's processes along."""
+        """Ends the link from this side; an agent that hears it leaves, and its processes with it."""
         self._scope.cancel()
 
     def next_id(self) -> int:
@@ -163,7 +165,7 @@ class AgentLink:
             raise AgentLostError(f"the agent of {self.name} is gone: {self.lost}")
         return answers[0]
 
-    def watch(self, descriptor: int, handler: Callable[[], None]) -> None:
+    def watch(self, descriptor: int, handler: Callable[[], object]) -> None:
         """Calls ``handler`` whenever the pipe is readable or ended. Unwatch before closing it."""
         self._watched[descriptor] = handler
         self._epoll.register(descriptor, select.EPOLLIN)
@@ -182,6 +184,7 @@ class AgentLink:
                 self._receive()
 
     def _receive(self) -> None:
+        """Takes the messages that are there; ends the link at its end of file."""
         for _ in range(_MESSAGES_PER_WAKE):
             try:
                 size, ancillary, _, _ = self._socket.recvmsg_into(
@@ -190,9 +193,11 @@ class AgentLink:
             except BlockingIOError:
                 return
             except OSError as error:
-                return self._lose(f"receive: {error.strerror}")
+                self._lose(f"receive: {error.strerror}")
+                return
             if size == 0:
-                return self._lose("it ended")
+                self._lose("it ended")
+                return
             self._route(bytes(memoryview(_buffer)[:size]), _descriptors(ancillary))
 
     def _route(self, data: bytes, descriptors: list[int]) -> None:
@@ -200,16 +205,17 @@ class AgentLink:
             kind, call_id, fixed, strings = protocol.unpack(data)
         except ValueError as error:
             Message(0, (), [], descriptors).drop()
-            return self._lose(f"it said something malformed: {error}")
+            self._lose(f"it said something malformed: {error}")
+            return
         message = Message(kind, fixed, strings, descriptors)
         receiver = self._receivers.pop(call_id, None)
         if receiver is not None:
-            return receiver(message)
+            receiver(message)
+            return
         message.drop()
         self._strays += 1
         if self._strays > _MAX_STRAYS:
             self._lose("it talks without being asked")
-        return None
 
     def _lose(self, reason: str) -> None:
         if self.lost is None:

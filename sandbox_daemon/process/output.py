@@ -6,8 +6,8 @@ from __future__ import annotations
 class BoundedCapture:
     """Keeps at most ``limit`` bytes of a stream, half of it head and half tail, in constant memory.
 
-    When more than ``limit`` went by, :meth:`kept` is head and tail without anything between; the border lies at
-    ``limit // 2``, so whoever shows it can say there how much was left out.
+    When more than ``limit`` went by, :meth:`kept` is head and tail without anything between; the border lies
+    at ``limit // 2``, so whoever shows it can say there how much was left out.
     """
 
     __slots__ = ("_head", "_head_size", "_tail", "_tail_size", "total")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import Final
 
 import trio
@@ -49,8 +50,8 @@ class CommandSpec:
 class Running:
     """One command. Made by :func:`start`; ``close`` it whatever happens.
 
-    ``noticed`` is set at the first event a supervisor must act on (exit, drain cap, lost link), ``finished`` once
-    nothing more will come: the agent has reported the exit, or is gone.
+    ``noticed`` is set at the first event a supervisor must act on (exit, drain cap, lost link), ``finished``
+    once nothing more will come: the agent has reported the exit, or is gone.
     """
 
     def __init__(self, link: AgentLink, call_id: int, spec: CommandSpec, pipes: tuple[int, int]) -> None:
@@ -69,7 +70,7 @@ class Running:
     def watch(self) -> None:
         """From now on output is taken as it comes, so that the command never blocks on a full pipe."""
         for pipe in self._pipes:
-            self._link.watch(pipe, lambda pipe=pipe: self._take(pipe))  # type: ignore[misc]
+            self._link.watch(pipe, partial(self._take, pipe))
 
     def close(self) -> None:
         """Gives up the pipes; a writer that is left gets SIGPIPE."""

@@ -66,8 +66,8 @@ Kill = Callable[[], Awaitable[bool]]
 async def supervise(link: AgentLink, running: Running, *, limit_s: float, kill: Kill) -> Ran:
     """Waits for the end of a command, or brings it about.
 
-    Cancellation: shielded, at most 2.5 s: everything of the command is gone when Cancelled leaves, or the link is
-    lost and ``kill`` has reported false.
+    Cancellation: shielded, at most 2.5 s: everything of the command is gone when Cancelled leaves, or the
+    link is lost and ``kill`` has reported false.
     """
     began = trio.current_time()
     try:
@@ -81,14 +81,15 @@ async def supervise(link: AgentLink, running: Running, *, limit_s: float, kill: 
         with trio.CancelScope(shield=True):
             await end(link, running, soft=False, kill=kill)
         raise
-    return await _conclude(link, running, began, kill)
-
-
-async def _conclude(link: AgentLink, running: Running, began: float, kill: Kill) -> Ran:
     ending = _first_event(running)
-    if running.finished.is_set():
+    if ending is Ending.EXITED:
         duration_s = trio.current_time() - began
         return Ran(ending=ending, running=running, report=running.report, duration_s=duration_s)
+    return await _stop(link, running, ending, began=began, kill=kill)
+
+
+async def _stop(link: AgentLink, running: Running, ending: Ending, *, began: float, kill: Kill) -> Ran:
+    """Something but its own exit ended it."""
     stopped = trio.current_time()
     with trio.CancelScope(shield=True):
         dead = await end(link, running, soft=ending is Ending.LIMIT, kill=kill)
@@ -123,9 +124,10 @@ async def end(link: AgentLink, running: Running, *, soft: bool, kill: Kill) -> b
             await _finished_within(running, SWEEP_LIMIT_S)
     except AgentLostError:
         pass  # then there is nobody to ask, and the kill from outside decides
-    if running.report is not None:
-        return True
-    return await kill()
+    if running.report is None:
+        return await kill()
+    await trio.lowlevel.checkpoint()
+    return True
 
 
 async def _finished_within(running: Running, limit_s: float) -> None:

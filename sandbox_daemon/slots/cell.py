@@ -13,7 +13,6 @@ from attrs import define, evolve, field
 from hermes_trio.wire.frames import SlotId
 from sandbox_daemon.agent import protocol
 from sandbox_daemon.isolation.launch import AgentProcess, start_agent
-from sandbox_daemon.isolation.levels import Level
 from sandbox_daemon.isolation.policy import Launch, configuration
 from sandbox_daemon.process.kill import kill_slot
 from sandbox_daemon.process.link import AgentLink
@@ -120,6 +119,7 @@ class Cell:
 
         Cancellation: shielded, at most 2 s.
         """
+        await trio.lowlevel.cancel_shielded_checkpoint()
         if self.lost:
             return False
         agent, link = self.agent, self.link
@@ -135,18 +135,27 @@ class Cell:
         self.agent = self.link = None
         return True
 
-    async def ready_link(self, *, network: bool | None) -> AgentLink:
-        """The link of an agent that lives and has the right network, started anew when need be.
+    def link_if_ready(self, *, network: bool | None) -> AgentLink | None:
+        """The link of an agent that lives and has the right network (``None``: any), if there is one.
+
+        Apart from :meth:`restart` because nearly every call finds one, and a checkpoint costs as much as a
+        read.
+        """
+        if self.link is None or self.link.lost is not None or network not in (None, self.network):
+            return None
+        return self.link
+
+    async def restart(self, *, network: bool | None) -> AgentLink:
+        """A fresh agent on the same workspace.
 
         Cancellation: atomic; a later call starts what is missing.
 
         Raises:
             AgentStartError, AgentLostError: there is none to be had.
         """
-        if self.link is None or self.link.lost is not None or network not in (None, self.network):
-            wanted = self.network if network is None else network
-            await self.stop()
-            await self.start(network=wanted)
+        wanted = self.network if network is None else network
+        await self.stop()
+        await self.start(network=wanted)
         assert self.link is not None
         return self.link
 
@@ -165,10 +174,3 @@ class Cell:
             if answer.kind == protocol.SURVEYED:
                 return answer.fixed[0], answer.fixed[1]
         raise AgentLostError(f"the agent of slot {self.slot} does not answer")
-
-    @property
-    def isolated_network(self) -> bool:
-        """Whether a command that runs now cannot reach the network."""
-        if self.agent is None or self.agent.launch.network:
-            return False
-        return self.agent.launch.level is Level.NS or self.agent.launch.seccomp

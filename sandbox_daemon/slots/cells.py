@@ -37,13 +37,29 @@ class Site:
     """What a pool stands on. Made by :func:`open_site`."""
 
     storage: DataDirectory
-    cells: Mapping[SlotId, Cell]
+    _launches: Mapping[SlotId, Launch]
+    _code_fd: int
     _thrown_away: trio.Event = field(factory=trio.Event)
 
     @property
     def trash_count(self) -> int:
         """Trees that wait to be deleted."""
         return self.storage.trash_count()
+
+    def cells(self, nursery: trio.Nursery) -> dict[SlotId, Cell]:
+        """One cell per slot; their links are served in ``nursery``."""
+        starts = trio.CapacityLimiter(_CONCURRENT_STARTS)
+        return {
+            slot: Cell(
+                nursery=nursery,
+                slot=slot,
+                template=launch,
+                storage=self.storage,
+                code_fd=self._code_fd,
+                starts=starts,
+            )
+            for slot, launch in self._launches.items()
+        }
 
     def sweep_trash(self) -> None:
         """Something was thrown away."""
@@ -65,18 +81,19 @@ class Site:
         except OSError as error:
             logger.error("the trash of %s could not be emptied: %s", self.storage.root, error)
 
-    async def clear(self) -> None:
+    async def clear(self) -> None:  # noqa: ASYNC910 - what is shielded is no checkpoint to flake8
         """Removes the workspaces. What takes longer is left to the next daemon.
 
         Cancellation: shielded, at most 8 s.
         """
+        await trio.lowlevel.cancel_shielded_checkpoint()
         with trio.CancelScope(shield=True), trio.move_on_after(_CLEAR_LIMIT_S):
             self.storage.discard_leftovers()
             await self._empty()
 
 
 @contextlib.contextmanager
-def open_site(config: SlotPoolConfig, isolation: Isolation, nursery: trio.Nursery) -> Iterator[Site]:
+def open_site(config: SlotPoolConfig, isolation: Isolation) -> Iterator[Site]:
     """Takes hold of everything, and lets go of it at the end.
 
     Raises:
@@ -89,16 +106,10 @@ def open_site(config: SlotPoolConfig, isolation: Isolation, nursery: trio.Nurser
             uids = list(stack.enter_context(reserve_uids(config.slots, base=config.uid_base)))
         code_fd = memory_file(compile_agent(isolation.interpreter))
         stack.callback(os.close, code_fd)
-        starts = trio.CapacityLimiter(_CONCURRENT_STARTS)
         launch = _template(config, isolation, storage)
-        cells = {}
-        for index, uid in enumerate(uids):
-            slot = SlotId(f"slot_{index}")
-            template = launch(slot, uid)
-            cells[slot] = Cell(
-                nursery=nursery, slot=slot, template=template, storage=storage, code_fd=code_fd, starts=starts
-            )
-        yield Site(storage=storage, cells=cells)
+        names = [SlotId(f"slot_{index}") for index in range(config.slots)]
+        launches = {slot: launch(slot, uid) for slot, uid in zip(names, uids, strict=True)}
+        yield Site(storage=storage, launches=launches, code_fd=code_fd)
 
 
 def _template(

@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import TracebackType
 from typing import Final
 
 import trio
@@ -23,7 +24,7 @@ from sandbox_daemon.process.link import Message
 from sandbox_daemon.process.outcome import AgentLostError, AgentStartError, Outcome
 from sandbox_daemon.process.report import bash_outcome
 from sandbox_daemon.process.running import memory_file, start
-from sandbox_daemon.process.supervise import Ran, supervise
+from sandbox_daemon.process.supervise import supervise
 from sandbox_daemon.slots.cell import Cell
 from sandbox_daemon.slots.cells import Site, open_site
 from sandbox_daemon.slots.requests import (
@@ -47,6 +48,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 _SHUTDOWN_LIMIT_S: Final = 10.0
+_CLOSE_LIMIT_S: Final = 20.0
 
 
 @frozen(kw_only=True)
@@ -56,8 +58,8 @@ class SlotPoolConfig:
     Args:
         slots: how many.
         data_dir: where the workspaces live; made when it is not there.
-        network: whether a call that asks for the network gets the host's. False: every call runs without, and its
-            report says so.
+        network: whether a call that asks for the network gets the host's. False: every call runs without,
+            and its report says so.
         uid_base: first of the uids that slots may have, when the daemon is root.
         limits: bounds of each slot.
     """
@@ -86,6 +88,10 @@ class SlotPoolStatistics:
     trash: int
 
 
+RELEASED: Final = Outcome(provenance=Provenance.CANCELLED, error="Cancelled: the slot was released")
+"""The lease ended under the call; whatever it had started is gone."""
+
+
 class SlotPool:
     """Slots to lease. Made by :func:`open_slot_pool`."""
 
@@ -94,15 +100,18 @@ class SlotPool:
     ) -> None:
         self._config = config
         self._level = isolation.level
+        self._cuts_network = isolation.level is Level.NS or (
+            isolation.level is Level.UID and isolation.seccomp
+        )
         self._site = site
         self._nursery = nursery
-        self._cells = site.cells
+        self._cells = site.cells(nursery)
         self._table = SlotTable.of(self._cells)
         self._arrivals: dict[int, tuple[trio.Event, list[Lease]]] = {}
         self._released: dict[SlotId, trio.Event] = {}
         self._scopes: dict[SlotId, set[trio.CancelScope]] = {}
         self._network_wanted = False
-        """What the last command wanted: fresh agents are started with it, so that few have to be restarted."""
+        """What the last command wanted: fresh agents are started with it, so that few are restarted."""
         self.epoch = site.storage.epoch
 
     def __repr__(self) -> str:
@@ -161,8 +170,8 @@ class SlotPool:
     async def release(self, lease: Lease, *, reset: bool = True) -> str:
         """Gives a slot back: what runs in it is killed; then it is reset before anybody else gets it.
 
-        Idempotent: a stale lease answers with the slot's state. ``reset=False`` keeps the workspace for the same
-        user to come back to; should somebody else need the slot, it is reset then.
+        Idempotent: a stale lease answers with the slot's state. ``reset=False`` keeps the workspace for the
+        same user to come back to; should somebody else need the slot, it is reset then.
 
         Cancellation: shielded, at most 25 s (kill, fresh agent).
 
@@ -183,12 +192,13 @@ class SlotPool:
         state = self._table.state(lease.slot)
         return "ready" if state is SlotState.LEASED else state.value
 
-    async def release_owner(self, owner: str) -> None:
+    async def release_owner(self, owner: str) -> None:  # noqa: ASYNC910 - a shielded checkpoint
         """Kills, resets and frees everything one owner holds.
 
         Cancellation: shielded, at most 25 s.
         """
-        with trio.CancelScope(shield=True):
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        with trio.CancelScope(shield=True):  # noqa: ASYNC912 - resets are bounded
             leases = self._table.leases_of(owner)
             for lease in leases:
                 self._begin_release(lease, keep=False)
@@ -197,7 +207,6 @@ class SlotPool:
                 self._begin_reset(slot)
             for done in [self._released[slot] for slot in slots if slot in self._released]:
                 await done.wait()
-            await trio.lowlevel.checkpoint()
 
     def _begin_release(self, lease: Lease, *, keep: bool) -> None:
         self._table.release(lease, keep=keep)
@@ -252,8 +261,8 @@ class SlotPool:
     ) -> Outcome:
         """Runs one command. When this returns, nothing that it started runs any more.
 
-        Cancellation: shielded, at most 2.5 s: the whole process tree is killed first; one that cannot be shown
-        dead quarantines the slot.
+        Cancellation: shielded, at most 2.5 s: the whole process tree is killed first; one that cannot be
+        shown dead quarantines the slot.
 
         Raises:
             StaleLeaseError: the lease is not good; nothing ran.
@@ -272,7 +281,7 @@ class SlotPool:
         self._network_wanted = network
         async with self._turn(lease) as cell:
             try:
-                link = await cell.ready_link(network=network)
+                link = cell.link_if_ready(network=network) or await cell.restart(network=network)
                 running = start(link, spec)
             except (AgentStartError, AgentLostError) as error:
                 return self._lost(cell, error)
@@ -282,11 +291,9 @@ class SlotPool:
                 running.close()
                 if cell.lost:
                     self._quarantine(cell, AgentLostError("a command could not be shown dead"))
-            return self._told(cell, ran, limit_s)
-
-    def _told(self, cell: Cell, ran: Ran, limit_s: float) -> Outcome:
-        isolated = cell.isolated_network
-        return bash_outcome(ran, limit_s=limit_s, level=self._level.value, network_isolated=isolated)
+            isolated = not network and self._cuts_network
+            return bash_outcome(ran, limit_s=limit_s, level=self._level.value, network_isolated=isolated)
+        return RELEASED
 
     async def read_file(self, lease: Lease, arguments: ReadFileArguments) -> Outcome:
         """Reads one regular file of the workspace.
@@ -307,7 +314,7 @@ class SlotPool:
             return answer
         if answer.kind == protocol.FAILED:
             return file_failure(answer.fixed, path=arguments.path, max_bytes=arguments.max_bytes)
-        content = await _content(answer, arguments.max_bytes)
+        content = await _content(answer, arguments.max_bytes) if answer.descriptors else answer.strings[0]
         return Outcome(data={"file_bytes": answer.fixed[0]}, segments=(len(content),), payload=content)
 
     async def write_file(
@@ -357,12 +364,13 @@ class SlotPool:
     ) -> Message | Outcome:
         async with self._turn(lease) as cell:
             try:
-                link = await cell.ready_link(network=None)
+                link = cell.link_if_ready(network=None) or await cell.restart(network=None)
                 return await link.ask(
                     kind, fixed, strings, descriptors=[descriptor] if descriptor >= 0 else []
                 )
             except (AgentStartError, AgentLostError) as error:
                 return self._lost(cell, error)
+        return RELEASED
 
     async def quiesce(self, lease: Lease) -> None:
         """Returns when nothing runs in the slot any more.
@@ -373,30 +381,19 @@ class SlotPool:
             StaleLeaseError: the lease is not good.
         """
         async with self._turn(lease) as cell:
-            # Every call ends with a sweep, so the turn is the proof; the survey is there to see a bug of ours.
+            # Every call ends with a sweep, so the turn is the proof; the survey is there to see a bug of
+            # ours.
             with contextlib.suppress(AgentLostError, AgentStartError):
-                await cell.ready_link(network=None)
+                if cell.link_if_ready(network=None) is None:
+                    await cell.restart(network=None)
                 processes, _ = await cell.survey()
                 if processes:
                     logger.error("slot %s: %d processes outlived their call", cell.slot, processes)
                     await cell.stop()
 
-    @contextlib.asynccontextmanager
-    async def _turn(self, lease: Lease) -> AsyncIterator[Cell]:
-        """The slot to oneself, as long as the lease is good. A release cancels whoever is inside."""
+    def _turn(self, lease: Lease) -> _Turn:
         self._table.check(lease)
-        cell = self._cells[lease.slot]
-        async with cell.turn:
-            self._table.check(lease)
-            with trio.CancelScope() as scope:
-                scopes = self._scopes.setdefault(lease.slot, set())
-                scopes.add(scope)
-                try:
-                    yield cell
-                finally:
-                    scopes.discard(scope)
-            if scope.cancelled_caught:
-                raise StaleLeaseError(lease)
+        return _Turn(self._table, self._cells[lease.slot], lease, self._scopes.setdefault(lease.slot, set()))
 
     def _lost(self, cell: Cell, error: Exception) -> Outcome:
         """The agent is gone, or none came up. The next call tries a fresh one on the same workspace."""
@@ -435,8 +432,7 @@ class SlotPool:
 
 
 async def _content(answer: Message, max_bytes: int) -> bytes:
-    if not answer.descriptors:
-        return answer.strings[0]
+    """Of a file that was too long for a message: read off the loop, from the descriptor the agent passed."""
     try:
         return await trio.to_thread.run_sync(
             _read_all, answer.descriptors[0], min(answer.fixed[0], max_bytes)
@@ -457,6 +453,47 @@ def _read_all(descriptor: int, size: int) -> bytes:
     return b"".join(pieces)
 
 
+class _Turn:
+    """The slot to oneself, as long as the lease is good. A release cancels the body, and the block ends."""
+
+    __slots__ = ("_cell", "_lease", "_scope", "_scopes", "_table")
+
+    def __init__(self, table: SlotTable, cell: Cell, lease: Lease, scopes: set[trio.CancelScope]) -> None:
+        self._table = table
+        self._cell = cell
+        self._lease = lease
+        self._scopes = scopes
+        self._scope = trio.CancelScope()
+
+    async def __aenter__(self) -> Cell:
+        """Waits for the turn.
+
+        Cancellation: atomic; the turn is not taken.
+        """
+        await self._cell.turn.acquire()
+        try:
+            self._table.check(self._lease)
+        except StaleLeaseError:
+            self._cell.turn.release()
+            raise
+        self._scopes.add(self._scope)
+        self._scope.__enter__()
+        return self._cell
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        """Gives the turn up.
+
+        Cancellation: atomic; does not wait.
+        """
+        self._scopes.discard(self._scope)
+        try:
+            return bool(self._scope.__exit__(kind, error, trace))
+        finally:
+            self._cell.turn.release()
+
+
 @contextlib.asynccontextmanager
 async def open_slot_pool(config: SlotPoolConfig, isolation: Isolation) -> AsyncIterator[SlotPool]:
     """A pool whose slots are all started (or quarantined) when the body begins; nothing of it is left after.
@@ -470,14 +507,15 @@ async def open_slot_pool(config: SlotPoolConfig, isolation: Isolation) -> AsyncI
     Raises:
         UnavailableError: the data directory is held, the uids are taken, or no slot came up.
     """
-    async with trio.open_nursery() as nursery:
-        with open_site(config, isolation, nursery) as site:
+    with open_site(config, isolation) as site:
+        async with trio.open_nursery() as nursery:
             nursery.start_soon(site.run_trash, name="trash of the slots")
             pool = SlotPool(config, isolation, site, nursery)
             try:
                 await pool.start_all()
                 yield pool
             finally:
-                await pool.stop_all()
-                await site.clear()
+                with trio.CancelScope(shield=True), trio.move_on_after(_CLOSE_LIMIT_S):
+                    await pool.stop_all()
+                    await site.clear()
                 nursery.cancel_scope.cancel()

@@ -4,13 +4,14 @@
 
     NEW ──ready──> READY ──lease──> LEASED ──release──> DIRTY ──ready──> READY
                      ^                 │                  │  ^
-                     │                 │                  │  └─ release(keep): stays DIRTY, kept for its last user
-                     │                 │                  └──lease by that user (kept as it was)──> LEASED
+                     │                 │                  │  └─ release(keep): stays DIRTY, kept for its last
+                     user │                 │                  └──lease by that user (kept as it was)──>
+                     LEASED
     any state ──quarantine──> QUARANTINED (for good)
 
-Two rules: everything that changes a slot's state is in this file; a slot is handed out only from READY, or from
-DIRTY to the very user it was kept for. An epoch counts the changes of hands; a lease with another epoch than the
-slot's is stale and nothing is done for it.
+Two rules: everything that changes a slot's state is in this file; a slot is handed out only from READY, or
+from DIRTY to the very user it was kept for. An epoch counts the changes of hands; a lease with another epoch
+than the slot's is stale and nothing is done for it.
 
 Every method decides and returns what has to be done; doing it is the pool's.
 """
@@ -121,7 +122,7 @@ class SlotTable:
         self._waiting.pop(ticket, None)
 
     def wanted(self) -> SlotId | None:
-        """A kept slot that must be reset now because somebody waits; it is no longer kept. ``None``: no need."""
+        """A kept slot to reset now because somebody waits; it is no longer kept. ``None``: no need."""
         if not self._waiting or not self._kept:
             return None
         slot, _ = self._kept.popitem(last=False)

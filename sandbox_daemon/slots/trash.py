@@ -1,7 +1,7 @@
 """Deleting what a slot has left, which may be anything: 10,000 levels deep, unreadable, full of links.
 
-No path is ever followed: every step is relative to an open folder and refuses symbolic links. Depth costs neither
-stack nor descriptors: a subfolder is renamed up beside the tree and emptied there in its turn.
+No path is ever followed: every step is relative to an open folder and refuses symbolic links. Depth costs
+neither stack nor descriptors: a subfolder is renamed up beside the tree and emptied there in its turn.
 """
 
 from __future__ import annotations
