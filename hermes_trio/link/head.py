@@ -96,16 +96,19 @@ class HeadReader:
         try:
             event = self._http.next_event()
         except h11.RemoteProtocolError as error:
-            return self._refuse(error)
-        if isinstance(event, h11.Request):
-            return _head(event, surplus=bool(self._http.trailing_data[0]))
-        return None if event is h11.NEED_DATA else refuse(HTTPStatus.BAD_REQUEST)
+            return self._refuse(HTTPStatus(error.error_status_hint))
+        if not isinstance(event, h11.Request):
+            return None if event is h11.NEED_DATA else refuse(HTTPStatus.BAD_REQUEST)
+        surplus = len(self._http.trailing_data[0])
+        if len(self.raw) - surplus > MAX_HEAD_BYTES:  # h11 lets a head pass that comes in one piece
+            return self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        return _head(event, surplus=surplus > 0)
 
-    def _refuse(self, error: h11.RemoteProtocolError) -> Answer:
-        too_large = error.error_status_hint == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+    def _refuse(self, status: HTTPStatus) -> Answer:
+        too_large = status is HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
         if too_large and b"\nauthorization:" in self.raw.lower():
-            return refuse(HTTPStatus.UNAUTHORIZED)  # a token of a megabyte is a wrong token, and no more
-        return refuse(HTTPStatus(error.error_status_hint))
+            status = HTTPStatus.UNAUTHORIZED  # a token of a megabyte is a wrong token, and no more
+        return refuse(status)
 
 
 def _head(request: h11.Request, *, surplus: bool) -> RequestHead:
