@@ -1,0 +1,196 @@
+"""What every daemon must do, as checks that run through an executor: the fake is held to the real one by them.
+
+A check takes an executor on a fleet of exactly :data:`SLOTS` slots that nobody else uses, and raises
+``AssertionError`` when a promise is broken. Only words that the fake's shell knows are used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import trio
+import trio.testing
+
+from hermes_trio.errors import Provenance
+from hermes_trio.executor.executor import Executor
+from hermes_trio.tools.calls import ToolCall, ToolResult
+
+SLOTS = 2
+
+DaemonCheck = Callable[[Executor], Awaitable[None]]
+
+
+async def _bash(executor: Executor, trajectory: str, command: str, **limits: Any) -> ToolResult:
+    return await executor.execute(trajectory, ToolCall("bash", {"command": command}), **limits)
+
+
+async def _write(executor: Executor, trajectory: str, path: str, content: str) -> ToolResult:
+    return await executor.execute(trajectory, ToolCall("write_file", {"path": path, "content": content}))
+
+
+async def _read(executor: Executor, trajectory: str, path: str) -> ToolResult:
+    return await executor.execute(trajectory, ToolCall("read_file", {"path": path}))
+
+
+async def exit_status_is_data(executor: Executor) -> None:
+    """0 is success; anything else the tool's failure, with its number. Cancellation: abandons its calls."""
+    fine = await _bash(executor, "t", "true")
+    assert (fine.success, fine.provenance, fine.metadata["exit_code"]) == (True, Provenance.OK, 0)
+    failed = await _bash(executor, "t", "exit 3")
+    assert (failed.success, failed.provenance) == (False, Provenance.TOOL_ERROR)
+    assert (failed.error, failed.metadata["exit_code"]) == ("Exit code: 3", 3)
+
+
+async def output_is_returned_and_counted(executor: Executor) -> None:
+    """Text, and exact totals for both streams. Cancellation: abandons its calls."""
+    result = await _bash(executor, "t", "echo hello")
+    assert result.output == "hello"
+    assert (result.metadata["stdout_bytes"], result.metadata["stderr_bytes"]) == (6, 0)
+    assert result.metadata["truncated"] is False
+
+
+async def unknown_commands_are_the_tools_failure(executor: Executor) -> None:
+    """127, as every shell has it. Cancellation: abandons its calls."""
+    result = await _bash(executor, "t", "no-such-command-anywhere")
+    assert (result.provenance, result.metadata["exit_code"]) == (Provenance.TOOL_ERROR, 127)
+
+
+async def a_limit_ends_a_command_and_keeps_its_output(executor: Executor) -> None:
+    """The text is the ancestor's; what was printed before is there. Cancellation: abandons its calls."""
+    result = await _bash(executor, "t", "echo before && sleep 60", limit_s=1.0)
+    assert result.provenance is Provenance.LIMIT_EXCEEDED
+    assert result.error == "Command timed out after 1.0s"
+    assert (result.output, result.metadata["timeout"]) == ("before", True)
+    assert result.metadata["exit_code"] == -1
+
+
+async def files_stay_with_their_trajectory(executor: Executor) -> None:
+    """Written, read, and not seen next door. Cancellation: abandons its calls."""
+    wrote = await _write(executor, "a", "notes.txt", "mine")
+    assert wrote.output == "Successfully wrote 4 bytes to notes.txt"
+    assert (await _read(executor, "a", "notes.txt")).output == "mine"
+    other = await _read(executor, "b", "notes.txt")
+    assert (other.error, other.provenance) == ("File not found: notes.txt", Provenance.TOOL_ERROR)
+
+
+async def a_released_slot_comes_back_empty(executor: Executor) -> None:
+    """Whoever gets it next finds nothing. Cancellation: abandons its calls."""
+    for name in ("a", "b"):
+        await _write(executor, name, "left", "behind")
+    for name in ("a", "b"):
+        await executor.release(name)
+    for name in ("c", "d"):
+        assert (await _read(executor, name, "left")).error == "File not found: left"
+
+
+async def calls_of_a_slot_run_one_after_another(executor: Executor) -> None:
+    """In the order of asking, also when the first is slow. Cancellation: abandons its calls."""
+    order: list[str] = []
+
+    async def run(name: str, command: str) -> None:
+        await _bash(executor, "t", command)
+        order.append(name)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run, "slow", "sleep 0.3")
+        await trio.sleep(0.1)
+        nursery.start_soon(run, "quick", "true")
+    assert order == ["slow", "quick"]
+
+
+async def a_slow_slot_holds_up_nobody(executor: Executor) -> None:
+    """No head of line between slots. Cancellation: abandons its calls."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_bash, executor, "slow", "sleep 60")
+        await trio.sleep(0.1)
+        assert (await _bash(executor, "fast", "true")).success
+        nursery.cancel_scope.cancel()
+
+
+async def cancelling_frees_the_slot_for_the_next_call(executor: Executor) -> None:
+    """The caller's scope reaches the command. Cancellation: abandons its calls."""
+    with trio.move_on_after(0.2):
+        await _bash(executor, "t", "sleep 60")
+    assert (await _bash(executor, "t", "echo free", limit_s=5.0)).output == "free"
+
+
+async def cancelling_a_queued_call_means_it_never_runs(executor: Executor) -> None:
+    """It waited for its turn; now it is as if it had never been asked. Cancellation: abandons its calls."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_bash, executor, "t", "sleep 0.5")
+        await trio.sleep(0.1)
+        with trio.move_on_after(0.1):
+            await _write(executor, "t", "never", "x")
+    assert (await _read(executor, "t", "never")).error == "File not found: never"
+
+
+async def release_ends_what_runs(executor: Executor) -> None:
+    """Typed as cancelled, and the slot is there for the next. Cancellation: abandons its calls."""
+    results: list[ToolResult] = []
+
+    async def run() -> None:
+        results.append(await _bash(executor, "t", "sleep 60"))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run)
+        await trio.sleep(0.1)
+        await executor.release("t")
+    assert [result.provenance for result in results] == [Provenance.CANCELLED]
+    assert (await _bash(executor, "t", "true")).success
+
+
+async def more_trajectories_than_slots_all_finish(executor: Executor) -> None:
+    """Waiting is first come, first served, and nobody is forgotten. Cancellation: abandons its calls."""
+    finished: list[int] = []
+
+    async def one(number: int) -> None:
+        assert (await _bash(executor, f"t{number}", "true")).success
+        await executor.release(f"t{number}")
+        finished.append(number)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(4 * SLOTS):
+            nursery.start_soon(one, number)
+    assert sorted(finished) == list(range(4 * SLOTS))
+
+
+async def quiesce_waits_for_what_runs(executor: Executor) -> None:
+    """When it returns, the call before it is over. Cancellation: abandons its calls."""
+    over = trio.Event()
+
+    async def run() -> None:
+        await _bash(executor, "t", "sleep 0.3")
+        over.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run)
+        await trio.sleep(0.1)
+        await executor.quiesce("t")
+        await trio.testing.wait_all_tasks_blocked()
+        assert over.is_set()
+
+
+async def unoffered_operations_are_typed(executor: Executor) -> None:
+    """An operation of a later daemon is an answer, not a broken link. Cancellation: abandons its calls."""
+    result = await executor.execute("t", ToolCall("bash_stateful", {"command": "true"}))
+    assert result.provenance in {Provenance.UNAVAILABLE, Provenance.OK}
+
+
+DAEMON_CHECKS: tuple[DaemonCheck, ...] = (
+    exit_status_is_data,
+    output_is_returned_and_counted,
+    unknown_commands_are_the_tools_failure,
+    a_limit_ends_a_command_and_keeps_its_output,
+    files_stay_with_their_trajectory,
+    a_released_slot_comes_back_empty,
+    calls_of_a_slot_run_one_after_another,
+    a_slow_slot_holds_up_nobody,
+    cancelling_frees_the_slot_for_the_next_call,
+    cancelling_a_queued_call_means_it_never_runs,
+    release_ends_what_runs,
+    more_trajectories_than_slots_all_finish,
+    quiesce_waits_for_what_runs,
+    unoffered_operations_are_typed,
+)
+"""Every check."""
