@@ -79,24 +79,6 @@ def test_no_tracked_file_names_a_package_registry(pattern: str) -> None:
     assert not found, "\n".join(found)
 
 
-def test_every_dependency_is_pinned_by_the_constraints() -> None:
-    """An unpinned dependency makes tomorrow's set-up another one than today's."""
-    project = tomllib.loads((sources.ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    declared = [*project["project"]["dependencies"], *project["build-system"]["requires"]]
-    declared += [each for extra in project["project"]["optional-dependencies"].values() for each in extra]
-    lines = (sources.ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    pins = {line.split("==")[0] for line in lines if line and not line.startswith("#")}
-    names = {re.split(r"[\[<>=!~; ]", each)[0].lower().replace("_", "-") for each in declared}
-    assert names - {"hermes-trio"} <= pins
-
-
-def test_the_constraints_hold_nothing_but_names_and_versions() -> None:
-    """No addresses, no hashes, no options, no local paths."""
-    lines = (sources.ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    odd = [line for line in lines if not re.fullmatch(r"#.*|[a-z0-9-]+==[0-9][0-9A-Za-z.]*", line)]
-    assert not odd
-
-
 def test_news_fragments_have_names_that_towncrier_takes() -> None:
     """``<issue>.<type>.md`` or ``+<words>.<type>.md``; anything else would be left out in silence."""
     project = tomllib.loads((sources.ROOT / "pyproject.toml").read_text(encoding="utf-8"))

@@ -1,0 +1,64 @@
+"""What is imported is declared, what is declared is imported, and all of it is pinned."""
+
+from __future__ import annotations
+
+import re
+import sys
+import tomllib
+from typing import Any
+
+from house import rooms, sources
+
+_OPTIONAL = {"matplotlib"}
+"""Imported by the product where an extra is asked for, with a sentence for those who lack it."""
+
+
+def _project() -> dict[str, Any]:
+    return tomllib.loads((sources.ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def _names(requirements: list[str]) -> set[str]:
+    return {re.split(r"[\[<>=!~; ]", each)[0].lower().replace("_", "-") for each in requirements}
+
+
+def _imported(*directories: str) -> set[str]:
+    """Distributions, as far as their names can be told from their imports: with dashes."""
+    ours = {*rooms.PACKAGES, "benchmarks", "house", "coverage_gate"}
+    tops = {
+        target.split(".")[0]
+        for module in sources.modules(*directories)
+        for _, target in sources.imports(module)
+    }
+    return {top.replace("_", "-") for top in tops - ours - sys.stdlib_module_names}
+
+
+def test_the_product_imports_exactly_what_it_declares() -> None:
+    """An undeclared one works by luck; an unused one is somebody's download."""
+    declared = _names(_project()["project"]["dependencies"])
+    assert _imported(*rooms.PACKAGES) - _OPTIONAL == declared
+
+
+def test_the_benchmarks_import_what_their_extra_declares() -> None:
+    """Beyond the runtime's own dependencies."""
+    project = _project()["project"]
+    declared = _names(project["dependencies"]) | _names(project["optional-dependencies"]["bench"])
+    assert _imported("benchmarks") <= declared
+
+
+def test_every_dependency_is_pinned_by_the_constraints() -> None:
+    """An unpinned dependency makes tomorrow's set-up another one than today's."""
+    project = _project()
+    declared = [*project["project"]["dependencies"], *project["build-system"]["requires"]]
+    declared += [each for extra in project["project"]["optional-dependencies"].values() for each in extra]
+    pins = {line.split("==")[0] for line in _constraints() if not line.startswith("#")}
+    assert _names(declared) - {"hermes-trio"} <= pins
+
+
+def test_the_constraints_hold_nothing_but_names_and_versions() -> None:
+    """No addresses, no hashes, no options, no local paths."""
+    odd = [line for line in _constraints() if not re.fullmatch(r"#.*|[a-z0-9-]+==[0-9][0-9A-Za-z.]*", line)]
+    assert not odd
+
+
+def _constraints() -> list[str]:
+    return (sources.ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
