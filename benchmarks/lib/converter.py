@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import orjson
-from cattrs import Converter
+from cattrs import BaseValidationError, Converter, transform_error
 from cattrs.preconf.orjson import make_converter
 
 from hermes_trio.telemetry import HistogramSnapshot
@@ -20,7 +20,6 @@ def _make() -> Converter:
     converter.register_structure_hook(
         HistogramSnapshot, lambda mapping, _: HistogramSnapshot.from_mapping(mapping)
     )
-    converter.register_structure_hook(str | int | float, lambda value, _: value)
     return converter
 
 
@@ -34,8 +33,15 @@ def to_mapping(value: object) -> dict[str, Any]:
 
 
 def from_mapping(mapping: Mapping[str, Any], cls: type[T]) -> T:
-    """The way back; an error group of cattrs or a ``ValueError`` when the mapping does not fit."""
-    return _CONVERTER.structure(mapping, cls)
+    """The way back.
+
+    Raises:
+        ValueError: the mapping does not fit; names every place where it does not.
+    """
+    try:
+        return _CONVERTER.structure(mapping, cls)
+    except BaseValidationError as error:
+        raise ValueError("; ".join(transform_error(error))) from error
 
 
 def to_line(value: object) -> bytes:
@@ -45,4 +51,4 @@ def to_line(value: object) -> bytes:
 
 def from_line(line: bytes, cls: type[T]) -> T:
     """The way back."""
-    return _CONVERTER.structure(orjson.loads(line), cls)
+    return from_mapping(orjson.loads(line), cls)

@@ -28,9 +28,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "bench",
         help="measure this runtime beside its ancestor and the physical limits (from a checkout)",
-        description="Runs one scenario of the benchmark harness, prints a table, and writes JSON and plots on "
-        f"request. Scenarios: {_SCENARIOS}. Exit code 0: measured; 1: calls failed, so that the figures mean "
-        "nothing; 3: run outside of a checkout, or something that was asked for is not installed.",
+        description="Runs one scenario of the benchmark harness, prints a table, and writes JSON and plots "
+        f"on request. Scenarios: {_SCENARIOS}. Exit code 0: measured; 1: calls failed, so that the figures "
+        "mean nothing; 3: run outside of a checkout, or something that was asked for is not installed.",
     )
     parser.add_argument("scenario", metavar="SCENARIO", help=_SCENARIOS)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured")
@@ -138,6 +138,7 @@ def _positive(kind: Callable[[str], float]) -> Callable[[str], Any]:
             raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
         return value
 
+    parse.__name__ = kind.__name__  # argparse names it in its complaint
     return parse
 
 

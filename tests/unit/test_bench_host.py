@@ -1,0 +1,146 @@
+"""What the harness sees of the host: files that changed, processes that stayed, argument vectors."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from benchmarks.arms.commands import ancestor_argv, sandboxed_argv
+from benchmarks.arms.workspaces import open_workspaces
+from benchmarks.lib import host_state
+from benchmarks.lib.host_state import capture_host_state, compare, watched_roots
+from benchmarks.lib.processes import (
+    Process,
+    descendants,
+    is_running_module,
+    list_processes,
+    resident_bytes,
+)
+from benchmarks.lib.watch import Memory, Watch
+
+
+def test_changed_new_and_vanished_files_are_seen(tmp_path: Path) -> None:
+    """By size, time and mode; reported under the root's label, not under its path."""
+    for name in ("same", "longer", "gone", "mode"):
+        (tmp_path / name).write_text("x")
+    roots = {"$ROOT": tmp_path}
+    before = capture_host_state(roots)
+    (tmp_path / "longer").write_text("xx")
+    (tmp_path / "gone").unlink()
+    (tmp_path / "mode").chmod(0o600)
+    (tmp_path / "new").symlink_to("same")
+    after = capture_host_state(roots)
+    changed = set(compare(before, after).files)
+    assert changed - {"$ROOT"} == {"$ROOT/longer", "$ROOT/gone", "$ROOT/mode", "$ROOT/new"}
+    assert before.digest() != after.digest()
+
+
+def test_an_untouched_host_is_the_same(tmp_path: Path) -> None:
+    """Looking changes nothing."""
+    (tmp_path / "file").write_text("x")
+    roots = {"$ROOT": tmp_path}
+    before, after = capture_host_state(roots), capture_host_state(roots)
+    assert compare(before, after).files == ()
+    assert before.digest() == after.digest()
+    assert before.complete
+
+
+def test_too_many_files_are_said_to_be_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bound that is hit must not look like a clean comparison."""
+    monkeypatch.setattr(host_state, "MAX_ENTRIES", 2)
+    for name in "abc":
+        (tmp_path / name).touch()
+    assert not capture_host_state({"$ROOT": tmp_path}).complete
+
+
+def test_the_home_directory_is_watched_under_a_neutral_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports are published; without a home there is nothing to watch."""
+    monkeypatch.setenv("HOME", "/somewhere")
+    assert watched_roots()["$HOME"] == Path("/somewhere")
+    monkeypatch.delenv("HOME")
+    assert "$HOME" not in watched_roots()
+
+
+def process(pid: int, parent: int) -> Process:
+    """A process of which only the family matters."""
+    return Process(pid=pid, parent=parent, started=0, name="x", pid_namespace="")
+
+
+def test_descendants_are_found_at_any_depth() -> None:
+    """And nobody else's."""
+    table = {each.pid: each for each in (process(2, 1), process(3, 2), process(4, 3), process(5, 1))}
+    assert {each.pid for each in descendants(2, table)} == {3, 4}
+
+
+def test_this_process_is_listed_with_its_memory() -> None:
+    """Against the real /proc."""
+    own = list_processes()[os.getpid()]
+    assert own.parent == os.getppid()
+    assert own.pid_namespace == os.readlink("/proc/self/ns/pid")
+    assert resident_bytes(os.getpid()) > 1_000_000
+
+
+def test_a_process_that_is_gone_has_no_memory_and_runs_nothing() -> None:
+    """No pid is that high."""
+    assert resident_bytes(2**30) == 0
+    assert not is_running_module(2**30, "sandbox_daemon")
+
+
+def test_memory_growth_counts_from_the_first_warm_sample() -> None:
+    """Filling the pools is no leak."""
+    memory = Memory()
+    assert memory.growth_mib is None
+    for resident, warm in ((10, False), (30, True), (50, True), (0, True), (40, True)):
+        memory.record(resident * 2**20, warm=warm)
+    assert memory.growth_mib == 10
+    assert memory.peak_bytes == 50 * 2**20
+
+
+def test_a_child_that_lives_on_is_a_survivor() -> None:
+    """Seen once below us and still alive: it is named, until it is gone."""
+    pid = os.posix_spawn("/bin/sleep", ["sleep", "60"], {})
+    watch = Watch()
+    try:
+        watch.look()
+        assert pid in {each.pid for each in watch.survivors()}
+    finally:
+        os.kill(pid, 9)
+        os.waitpid(pid, 0)
+    assert pid not in {each.pid for each in watch.survivors()}
+    assert watch.executor.last_bytes > 0
+
+
+def test_root_drops_to_the_slots_uid_before_bubblewrap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As root it would keep the host's root inside; as anybody else there is nothing to drop."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    argv = sandboxed_argv("true", workspace=Path("/w"), uid=7, allow_network=True)
+    assert argv[0].endswith("setpriv")
+    assert argv[1:6] == ["--reuid", "7", "--regid", "7", "--clear-groups"]
+    assert "--disable-userns" in argv
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert sandboxed_argv("true", workspace=Path("/w"), uid=7, allow_network=True)[0].endswith("bwrap")
+
+
+@pytest.mark.parametrize("allow_network", [False, True])
+def test_both_sandboxes_cut_the_network_when_told_to(allow_network: bool) -> None:
+    """Arms that are compared do the same work."""
+    ours = sandboxed_argv("true", workspace=Path("/w"), uid=7, allow_network=allow_network)
+    theirs = ancestor_argv("true", workspace=Path("/w"), allow_network=allow_network)
+    assert ("--unshare-net" in ours) is ("--unshare-net" in theirs) is not allow_network
+    assert ours[-3:] == ["/bin/bash", "-c", "true"]
+    assert theirs[-3:] == ["/bin/sh", "-c", "true"]
+
+
+def test_workspaces_stay_with_their_trajectory_and_end_with_the_block() -> None:
+    """One more trajectory than slots is an error, not a shared directory."""
+    with open_workspaces(2) as workspaces:
+        one, two = workspaces.of("a"), workspaces.of("b")
+        assert one != two
+        assert workspaces.of("a") == one
+        assert one[0].is_dir()
+        assert repr(workspaces) == "<Workspaces 2 of 2 taken>"
+        with pytest.raises(IndexError):
+            workspaces.of("c")
+    assert not one[0].exists()
