@@ -1,4 +1,4 @@
-"""What every daemon must do, as checks that run through an executor: the fake is held to the real one by them.
+"""What every daemon must do, as checks run through an executor: the fake is held to the real one by them.
 
 A check takes an executor on a fleet of exactly :data:`SLOTS` slots that nobody else uses, and raises
 ``AssertionError`` when a promise is broken. Only words that the fake's shell knows are used.
