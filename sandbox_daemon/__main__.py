@@ -12,9 +12,8 @@ from pathlib import Path
 import trio
 
 from hermes_trio.errors import HermesTrioError, InvalidInputError
-from hermes_trio.wire.codec import unstructure
 from sandbox_daemon.config import DaemonConfig, config_from
-from sandbox_daemon.isolation.levels import Policy
+from sandbox_daemon.isolation.levels import Policy, as_json
 from sandbox_daemon.isolation.probe import probe
 from sandbox_daemon.server.daemon import run_daemon
 
@@ -57,7 +56,7 @@ def _first(error: BaseException) -> BaseException:
 def _print_probe() -> int:
     with tempfile.TemporaryDirectory(prefix="sandbox-probe-") as directory:
         isolation = trio.run(probe, Policy.AUTO, Path(directory))
-    print(json.dumps(unstructure(isolation)))  # noqa: T201 - the program's output
+    print(json.dumps(as_json(isolation)))  # noqa: T201 - the program's output
     return 0
 
 

@@ -17,9 +17,9 @@ import trio
 from hermes_trio.link.auth import TokenGate
 from hermes_trio.link.message import MessageLink
 from hermes_trio.link.serve import serve_websocket_links
-from hermes_trio.wire.codec import unstructure
 from hermes_trio.wire.frames import Epoch, Limits
 from sandbox_daemon.config import DaemonConfig
+from sandbox_daemon.isolation.levels import as_json
 from sandbox_daemon.isolation.probe import Isolation, probe
 from sandbox_daemon.server.operations import OFFERED
 from sandbox_daemon.server.peer import Host, serve_peer
@@ -46,7 +46,7 @@ async def run_daemon(config: DaemonConfig) -> None:
                 pool=pool,
                 slots=config.slots,
                 epoch=Epoch(pool.epoch),
-                isolation=unstructure(isolation),
+                isolation=as_json(isolation),
                 limits=Limits(max_calls=config.max_calls),
             )
             async with trio.open_nursery() as nursery:
@@ -100,7 +100,7 @@ def health(host: Host, isolation: Isolation) -> Mapping[str, Any]:
         "quarantined": slots.quarantined,
         "connections": len(host.peers),
         "epoch": host.epoch,
-        "isolation": unstructure(isolation),
+        "isolation": as_json(isolation),
         "operations": list(OFFERED),
     }
 
