@@ -1,6 +1,4 @@
-"""What keeps a slot in: levels, the probe that finds them out by doing, and the launch of an agent."""
+"""What keeps a slot in: levels, the launch of an agent, and the probe that finds out by doing.
 
-from sandbox_daemon.isolation.levels import Isolation, Level, Missing, Policy
-from sandbox_daemon.isolation.probe import probe
-
-__all__ = ["Isolation", "Level", "Missing", "Policy", "probe"]
+``probe.py`` stands on the slots (it tries one), everything else here is below them.
+"""

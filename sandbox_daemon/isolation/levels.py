@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import Any
 
 from attrs import frozen
 
@@ -76,3 +77,13 @@ class Isolation:
 def cuts_network(isolation: Isolation) -> bool:
     """Whether a slot can be kept off the network: by a namespace of its own, or by refusing it sockets."""
     return isolation.level is Level.NS or (isolation.level is Level.UID and isolation.seccomp)
+
+
+def as_json(isolation: Isolation) -> dict[str, Any]:
+    """What hello, health and doctor tell about it, as JSON values."""
+    return {
+        "level": isolation.level.value,
+        "mechanisms": dict(isolation.mechanisms),
+        "missing": [{"name": gap.name, "why": gap.why, "mend": gap.mend} for gap in isolation.missing],
+        "seccomp": isolation.seccomp,
+    }

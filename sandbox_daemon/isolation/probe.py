@@ -1,28 +1,231 @@
-"""Finding out what this host can isolate."""
+"""Finding out what this host can isolate: by starting a slot at each level and attacking it.
+
+Looking whether a program is installed says little: user namespaces may be off, a container's seccomp profile
+or an AppArmor policy may refuse them, the uids may be taken. Decided once; what is found here stays in force.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import os
+import platform
+import socket
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Final
 
 import trio
+from attrs import evolve
 
+from hermes_trio.errors import HermesTrioError, UnavailableError
+from hermes_trio.wire.operations import BashArguments
+from sandbox_daemon.isolation import suite
 from sandbox_daemon.isolation.host import find_bwrap, find_interpreter
 from sandbox_daemon.isolation.levels import Isolation, Level, Missing, Policy
+from sandbox_daemon.isolation.seccomp import build_filter
+from sandbox_daemon.slots.pool import Outcome, SlotPoolConfig, open_slot_pool
 
-__all__ = ["Isolation", "Missing", "probe"]
+__all__ = ["Isolation", "Level", "Missing", "Policy", "probe"]
+
+logger = logging.getLogger(__name__)
+
+_SUITE_LIMIT_S: Final = 20.0
 
 
 async def probe(policy: str, data_dir: Path) -> Isolation:
-    """What this host can isolate (draft: looks, does not try).
+    """The level to run at on this host under ``policy``, with what enforces it and what is missing.
 
-    Cancellation: atomic.
+    Cancellation: atomic; the throw-away slots are gone.
+
+    Args:
+        policy: a :class:`Policy` value.
+        data_dir: slots are tried in a folder of their own below it; made when it is not there.
+
+    Raises:
+        UnavailableError: the policy is ``required`` and level ``ns`` does not hold here, or not even level
+            ``none`` works.
     """
+    _make(data_dir)
     await trio.lowlevel.checkpoint()
-    if Policy(policy) is Policy.NONE:
-        return Isolation(
-            level=Level.NONE,
-            mechanisms={},
-            interpreter=find_interpreter(within_usr=False, for_stranger=False),
-        )
-    interpreter = find_interpreter(within_usr=True, for_stranger=True)
-    return Isolation(level=Level.NS, mechanisms={}, interpreter=interpreter, bwrap=find_bwrap(), seccomp=True)
+    missing: list[Missing] = []
+    for level in _levels(Policy(policy)):
+        try:
+            found = await _try_level(level, data_dir)
+        except (HermesTrioError, OSError) as error:
+            missing.append(_missing_level(level, error))
+            continue
+        found = evolve(found, missing=(*missing, *found.missing))
+        _announce(found, Policy(policy))
+        return found
+    first = missing[0]
+    raise UnavailableError(
+        f"Isolation level {first.name} does not hold on this host: {first.why}.", mend=first.mend
+    )
+
+
+def _make(data_dir: Path) -> None:
+    try:
+        data_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
+    except OSError as error:
+        text = f"The data directory {data_dir} cannot be made: {error.strerror}."
+        raise UnavailableError(text, mend="Choose another with --data-dir.") from error
+
+
+def _levels(policy: Policy) -> Iterator[Level]:
+    match policy:
+        case Policy.REQUIRED:
+            yield Level.NS
+        case Policy.NONE:
+            yield Level.NONE
+        case Policy.AUTO:
+            yield Level.NS
+            if os.geteuid() == 0:
+                yield Level.UID
+            yield Level.NONE
+
+
+def _announce(found: Isolation, policy: Policy) -> None:
+    if found.level is not Level.NS and policy is not Policy.NONE:
+        for item in found.missing:
+            logger.warning("isolation lacks %s: %s. %s", item.name, item.why, item.mend)
+        logger.warning("RUNNING AT ISOLATION LEVEL %r, below 'ns'", found.level.value)
+
+
+async def _try_level(level: Level, data_dir: Path) -> Isolation:
+    filtered = bool(build_filter(platform.machine(), sockets=True)) and level is not Level.NONE
+    candidate = _candidate(level, seccomp=filtered)
+    try:
+        return await _attack(candidate, data_dir)
+    except UnavailableError as error:
+        if "seccomp" not in str(error):
+            raise
+    missing = Missing(
+        name="seccomp",
+        why="the kernel refused the filter",
+        mend="Use a kernel with CONFIG_SECCOMP_FILTER, and a container profile that allows seccomp(2).",
+    )
+    found = await _attack(_candidate(level, seccomp=False), data_dir)
+    return evolve(found, missing=(missing, *found.missing))
+
+
+def _candidate(level: Level, *, seccomp: bool) -> Isolation:
+    isolated = level is not Level.NONE
+    root = os.geteuid() == 0
+    return Isolation(
+        level=level,
+        mechanisms=_mechanisms(level, root=root, seccomp=seccomp),
+        interpreter=find_interpreter(within_usr=level is Level.NS, for_stranger=isolated and root),
+        bwrap=find_bwrap() if level is Level.NS else "",
+        seccomp=seccomp,
+    )
+
+
+async def _attack(candidate: Isolation, data_dir: Path) -> Isolation:
+    """The candidate with what its slot failed to hold. ``UnavailableError`` when its level does not hold."""
+    with (
+        _secret_variable(),
+        tempfile.TemporaryDirectory(dir=data_dir, prefix=".probe-") as folder,
+        socket.create_server(("127.0.0.1", 0)) as listener,
+    ):
+        script = suite.build_script(daemon_pid=os.getpid(), port=listener.getsockname()[1])
+        async with open_slot_pool(SlotPoolConfig(slots=1, data_dir=Path(folder)), candidate) as pool:
+            lease = await pool.acquire(owner="probe", trajectory_id="")
+            outcome = await pool.bash(lease, BashArguments(command=script), limit_s=_SUITE_LIMIT_S)
+            survivors = pool.statistics().quarantined
+            await pool.quiesce(lease)
+    return _judge(candidate, outcome, survivors)
+
+
+@contextlib.contextmanager
+def _secret_variable() -> Iterator[None]:
+    """Something of the daemon's environment to look for."""
+    os.environ[suite.PROBE_VARIABLE] = "a secret of the daemon"
+    try:
+        yield
+    finally:
+        del os.environ[suite.PROBE_VARIABLE]
+
+
+def _judge(candidate: Isolation, outcome: Outcome, survivors: int) -> Isolation:
+    if outcome.data.get("exit_code") != 0 or survivors:
+        raise UnavailableError(f"the hostile suite did not end well: {outcome.error or 'a process escaped'}")
+    answers = suite.read_answers(outcome.payload.decode("utf-8", "replace"))
+    breached = suite.breaches(candidate.level, answers)
+    if breached:
+        raise UnavailableError(f"a slot could get at: {', '.join(breached)}")
+    open_ends = [
+        _OPEN_ENDS[name] for name in ("network",) if not answers[name] and candidate.level is Level.UID
+    ]
+    return evolve(candidate, missing=(*open_ends, *_BOUNDS))
+
+
+_OPEN_ENDS: Final = {
+    "network": Missing(
+        name="network",
+        why="slots reach the host's network whatever a call asks for",
+        mend="Allow user namespaces, or a seccomp filter, so that the network can be cut.",
+    )
+}
+_BOUNDS: Final = (
+    Missing(
+        name="memory limit",
+        why="this version bounds processes, files and /tmp, not the memory of a slot",
+        mend="Run the daemon in a cgroup or container with a memory limit.",
+    ),
+    Missing(
+        name="disk limit",
+        why="this version bounds single files, not the size of a workspace",
+        mend="Put the data directory on a file system of its own.",
+    ),
+)
+
+
+def _mechanisms(level: Level, *, root: bool, seccomp: bool) -> Mapping[str, str]:
+    cut = "network namespace" if level is Level.NS else "seccomp: no sockets but AF_UNIX"
+    identity = "a uid per slot" if root else "the daemon's uid"
+    return {
+        "processes": {
+            Level.NS: "PID namespace",
+            Level.UID: "kill(-1) as the slot's uid",
+            Level.NONE: "subreaper",
+        }[level],
+        "files": "mount namespace, openat2" if level is Level.NS else "openat2",
+        "identity": identity if level is not Level.NONE else "the daemon's uid",
+        "system calls": "seccomp filter" if seccomp else "none",
+        "network": cut if level is Level.NS or seccomp else "none",
+        "process count": "RLIMIT_NPROC" if level is Level.NS or (level is Level.UID and root) else "none",
+        "memory": "none",
+        "disk": "RLIMIT_FSIZE",
+    }
+
+
+def _missing_level(level: Level, error: Exception) -> Missing:
+    mend = error.mend if isinstance(error, UnavailableError) else ""
+    why = str(error).removesuffix(mend).rstrip(" .")
+    return Missing(name=level.value, why=why, mend=_mend_namespaces(why) or mend)
+
+
+_SWITCHES: Final = (
+    ("/proc/sys/user/max_user_namespaces", "0", "sysctl -w user.max_user_namespaces=15000"),
+    ("/proc/sys/kernel/unprivileged_userns_clone", "0", "sysctl -w kernel.unprivileged_userns_clone=1"),
+    (
+        "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
+        "1",
+        "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
+    ),
+)
+
+
+def _mend_namespaces(why: str) -> str:
+    """The command that allows user namespaces, where a switch forbids them."""
+    for path, forbidding, command in _SWITCHES:
+        try:
+            if Path(path).read_text().strip() == forbidding:
+                return f"Allow user namespaces: {command}."
+        except OSError:
+            continue
+    if "bwrap" in why or "namespace" in why:
+        return "In a container: allow user namespaces (Docker: --security-opt seccomp=unconfined)."
+    return ""

@@ -80,8 +80,9 @@ class Site:
             await trio.to_thread.run_sync(self.storage.empty_trash, abandon_on_cancel=True)
         except OSError as error:
             logger.error("the trash of %s could not be emptied: %s", self.storage.root, error)
+            await trio.lowlevel.checkpoint()
 
-    async def clear(self) -> None:  # noqa: ASYNC910 - what is shielded is no checkpoint to flake8
+    async def clear(self) -> None:
         """Removes the workspaces. What takes longer is left to the next daemon.
 
         Cancellation: shielded, at most 8 s.

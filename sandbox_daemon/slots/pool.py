@@ -112,6 +112,7 @@ class SlotPool:
         self._scopes: dict[SlotId, set[trio.CancelScope]] = {}
         self._network_wanted = False
         """What the last command wanted: fresh agents are started with it, so that few are restarted."""
+        self._last_failure = ""
         self.epoch = site.storage.epoch
 
     def __repr__(self) -> str:
@@ -187,18 +188,18 @@ class SlotPool:
             done = self._released.get(lease.slot)
             if done is not None:
                 await done.wait()
-            else:
-                await trio.lowlevel.checkpoint()
+            async with self._cells[lease.slot].turn:
+                pass  # whoever was inside has been cancelled, and is gone now
         state = self._table.state(lease.slot)
         return "ready" if state is SlotState.LEASED else state.value
 
-    async def release_owner(self, owner: str) -> None:  # noqa: ASYNC910 - a shielded checkpoint
+    async def release_owner(self, owner: str) -> None:
         """Kills, resets and frees everything one owner holds.
 
         Cancellation: shielded, at most 25 s.
         """
-        await trio.lowlevel.cancel_shielded_checkpoint()
-        with trio.CancelScope(shield=True):  # noqa: ASYNC912 - resets are bounded
+        with trio.CancelScope(shield=True):
+            await trio.lowlevel.checkpoint()
             leases = self._table.leases_of(owner)
             for lease in leases:
                 self._begin_release(lease, keep=False)
@@ -228,16 +229,19 @@ class SlotPool:
 
     async def _reset(self, cell: Cell) -> None:
         """A dirty slot becomes ready, or is quarantined. Never raises for what the slot did."""
-        async with cell.turn:
-            await self._renew(cell)
-        self._released.pop(cell.slot).set()
-        self._site.sweep_trash()
+        try:
+            async with cell.turn:
+                await self._renew(cell)
+        finally:
+            self._released.pop(cell.slot).set()
+            self._site.sweep_trash()
 
     async def _renew(self, cell: Cell) -> None:
         try:
             await cell.renew(network=self._network_wanted)
         except (AgentStartError, AgentLostError, OSError) as error:
             self._quarantine(cell, error)
+            await trio.lowlevel.checkpoint()
         else:
             self._hand_over(self._table.ready(cell.slot))
 
@@ -249,6 +253,7 @@ class SlotPool:
 
     def _quarantine(self, cell: Cell, error: BaseException) -> None:
         logger.error("slot %s is quarantined: %s", cell.slot, error)
+        self._last_failure = str(error)
         self._table.quarantine(cell.slot)
         if self._table.counts()[SlotState.QUARANTINED] == len(self._cells):
             for arrived, _ in self._arrivals.values():
@@ -417,7 +422,7 @@ class SlotPool:
                 nursery.start_soon(self._renew, cell)
         if self._table.counts()[SlotState.QUARANTINED] == len(self._cells):
             raise UnavailableError(
-                "No slot could be started.", mend="Run `hermes-trio doctor`; the log says why."
+                f"No slot could be started: {self._last_failure}.", mend="Run `hermes-trio doctor`."
             )
 
     async def stop_all(self) -> None:
