@@ -118,8 +118,8 @@ class CallBook:
                 record.input_ended = frame.eof
             case Result():
                 self._end(frame.call_id, sender, sequence)
-            case Cancel():
-                pass
+            case _:
+                assert isinstance(frame, Cancel)  # its whole effect is the new state
         return True
 
     def _end(self, call_id: CallId, sender: Party, sequence: int) -> None:

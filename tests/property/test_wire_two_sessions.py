@@ -134,6 +134,7 @@ class World:
     # --- what each side is told ---
 
     def tell_daemon(self, event: Event) -> None:
+        """Note what the daemon hears; nothing may come twice or out of place."""
         match event:
             case Call():
                 assert event.call_id not in self.delivered, "a call was delivered twice"
@@ -147,6 +148,7 @@ class World:
                 raise AssertionError(event)
 
     def tell_executor(self, event: Event) -> None:
+        """Note what the executor hears; nothing may come twice or out of place."""
         match event:
             case Result():
                 assert event.call_id not in self.results, "a result was delivered twice"
@@ -170,21 +172,25 @@ class World:
     # --- verbs; each does nothing when it is not allowed now ---
 
     def call(self, payload: bytes) -> None:
+        """Offer a call."""
         if self.executor.begun and self.executor.call_room():
             call_id = self.executor.call("x", {"n": 1}, output_credit=50, payload=payload)
             self.offered.append(call_id)
 
     def cancel(self, call_id: CallId) -> None:
+        """Cancel a call that was not cancelled."""
         if self.executor.state_of(call_id) in (CallState.OFFERED, CallState.RUNNING):
             self.executor.cancel(call_id)
 
     def send_input(self, call_id: CallId, payload: bytes) -> None:
+        """Send what the credit allows."""
         payload = payload[: self.executor.input_room(call_id)]
         if self.executor.state_of(call_id) is CallState.RUNNING:
             self.executor.input(call_id, payload)
             self.sent_input[call_id] += payload
 
     def send_output(self, call_id: CallId, payload: bytes) -> None:
+        """Send what the credit allows."""
         assert self.daemon is not None
         payload = payload[: self.daemon.output_room(call_id)]
         if self.daemon.state_of(call_id) in (CallState.RUNNING, CallState.CANCELLING):
@@ -192,21 +198,25 @@ class World:
             self.sent_output[call_id] += payload
 
     def accept_call(self, call_id: CallId) -> None:
+        """Start a call."""
         assert self.daemon is not None
         if self.daemon.state_of(call_id) in (CallState.OFFERED, CallState.WITHDRAWN):
             self.daemon.accepted(call_id, input_credit=60)
 
     def answer(self, call_id: CallId, payload: bytes) -> None:
+        """End a call."""
         assert self.daemon is not None
         self.daemon.result(call_id, Provenance.OK, payload=payload)
 
     def credit(self, session: Session, call_id: CallId, more: int) -> None:
+        """Grant more than ever before."""
         allowed = {CallState.RUNNING, CallState.CANCELLING}
         if session.state_of(call_id) in allowed:
             self.granted[session.role, call_id] += more + 60
             session.credit(call_id, self.granted[session.role, call_id])
 
     def notice(self, kind: int) -> None:
+        """Say something that is about no call."""
         assert self.daemon is not None
         if kind % 2:
             self.daemon.drain(1.0)
@@ -270,6 +280,7 @@ class World:
         return refused
 
     def check_bounds(self) -> None:
+        """No window ever holds more than its bound."""
         for session in (self.executor, self.daemon):
             if session is not None:
                 assert session.unacknowledged_frames <= session.limits.window_frames
@@ -300,6 +311,7 @@ class World:
         self.carry_to_daemon(10**9)
 
     def check_joint_state(self) -> None:
+        """Both sides know the same, and have nothing left to say."""
         assert self.daemon is not None
         assert not self.executor.live_calls
         assert not self.daemon.live_calls
@@ -315,6 +327,7 @@ class World:
             assert self.sent_input[call_id].startswith(self.got_input[call_id])
 
 
+Step = tuple[int, int, int]
 STEPS = st.lists(
     st.tuples(st.integers(0, 23), st.integers(0, 7), st.sampled_from((0, 1, 2, 3, 9, 60, 61, 300, 5000))),
     max_size=120,
@@ -322,7 +335,7 @@ STEPS = st.lists(
 
 
 @given(steps=STEPS)
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_history_of_verbs_cuts_and_crashes_ends_in_one_joint_state(
     steps: list[tuple[int, int, int]],
 ) -> None:
@@ -336,8 +349,8 @@ def test_any_history_of_verbs_cuts_and_crashes_ends_in_one_joint_state(
 
 
 @given(steps=STEPS)
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_without_crashes_no_call_is_ever_lost(steps: list[tuple[int, int, int]]) -> None:
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_without_crashes_no_call_is_ever_lost(steps: list[Step]) -> None:
     """However often the link is cut, every call is delivered and every result comes back."""
     world = World()
     world.connect()

@@ -24,6 +24,7 @@ from hermes_trio.wire.headers import MAX_DEPTH
 from hermes_trio.wire.operations import BashArguments, BashReport, ReadFileArguments
 
 BIG = 1 << 22
+ONE = f.CallId(1)
 
 CASES: list[tuple[int | None, f.Frame, str, bytes]] = [
     (None, f.Ack(received=3), '{"type":"ack","received":3}', b""),
@@ -72,7 +73,7 @@ CASES: list[tuple[int | None, f.Frame, str, bytes]] = [
     (
         1,
         f.Call(
-            call_id=f.CallId(1),
+            call_id=ONE,
             operation="bash",
             arguments={"command": "ls", "nested": [1, {"a": None}]},
             lease=f.Lease(slot=f.SlotId("slot-1"), epoch=3),
@@ -88,34 +89,32 @@ CASES: list[tuple[int | None, f.Frame, str, bytes]] = [
     ),
     (
         2,
-        f.Cancel(call_id=f.CallId(1), reason="limit"),
+        f.Cancel(call_id=ONE, reason="limit"),
         '{"type":"cancel","seq":2,"call_id":1,"reason":"limit"}',
         b"",
     ),
     (
         3,
-        f.Input(call_id=f.CallId(1), offset=0, eof=True, payload=b"\x00\xff"),
+        f.Input(call_id=ONE, offset=0, eof=True, payload=b"\x00\xff"),
         '{"type":"input","seq":3,"call_id":1,"offset":0,"eof":true}',
         b"\x00\xff",
     ),
     (
         4,
-        f.Credit(call_id=f.CallId(1), limit_bytes=9),
+        f.Credit(call_id=ONE, limit_bytes=9),
         '{"type":"credit","seq":4,"call_id":1,"limit_bytes":9}',
         b"",
     ),
-    (5, f.Accepted(call_id=f.CallId(1)), '{"type":"accepted","seq":5,"call_id":1}', b""),
+    (5, f.Accepted(call_id=ONE), '{"type":"accepted","seq":5,"call_id":1}', b""),
     (
         6,
-        f.Output(call_id=f.CallId(1), stream=f.Stream.STDERR, offset=2, payload=b"x"),
+        f.Output(call_id=ONE, stream=f.Stream.STDERR, offset=2, payload=b"x"),
         '{"type":"output","seq":6,"call_id":1,"stream":"stderr","offset":2}',
         b"x",
     ),
     (
         7,
-        f.Result(
-            call_id=f.CallId(1), provenance=Provenance.OK, data={"a": 1}, segments=(1, 2), payload=b"abc"
-        ),
+        f.Result(call_id=ONE, provenance=Provenance.OK, data={"a": 1}, segments=(1, 2), payload=b"abc"),
         '{"type":"result","seq":7,"call_id":1,"provenance":"ok","data":{"a":1},"segments":[1,2]}',
         b"abc",
     ),
@@ -130,6 +129,7 @@ CASES: list[tuple[int | None, f.Frame, str, bytes]] = [
 
 
 def wrap(header: bytes, payload: bytes = b"") -> bytes:
+    """Put the lengths in front, by hand."""
     return struct.pack(">II", len(header), len(payload)) + header + payload
 
 
@@ -216,9 +216,7 @@ def test_a_frame_that_is_too_large_is_refused_from_its_prefix(
 
 def test_a_frame_of_exactly_the_limit_is_taken() -> None:
     """The limit counts the prefix, and is included."""
-    data = encode_frame(
-        f.Output(call_id=f.CallId(1), stream=f.Stream.DATA, offset=0, payload=b"x" * 99), sequence=1
-    )
+    data = encode_frame(f.Output(call_id=ONE, stream=f.Stream.DATA, offset=0, payload=b"x" * 99), sequence=1)
     assert len(FrameDecoder(len(data)).feed(data)) == 1
     with pytest.raises(RemoteProtocolError):
         FrameDecoder(len(data) - 1).feed(data)
@@ -270,7 +268,7 @@ REFUSED = [
     ("{" + CALL + ',"call_id":1,"limit_s":0}', "call.limit_s", "greater than 0"),
     ("{" + CALL + ',"call_id":1,"limit_s":-1.5}', "call.limit_s", "greater than 0"),
     ("{" + CALL + ',"call_id":1,"limit_s":true}', "call.limit_s", "must be a finite number"),
-    ("{" + CALL + ',"call_id":1,"lease":{"slot":"s","epoch":"1"}}', "call.lease.epoch", "must be an integer"),
+    ("{" + CALL + ',"call_id":1,"lease":{"slot":"s","epoch":"1"}}', "call.lease.epoch", "an integer"),
     ("{" + CALL + ',"call_id":1,"payload":"abc"}', "call.payload", "behind the header"),
     (
         '{"type":"call","seq":1,"call_id":1,"operation":"x","arguments":[]}',
@@ -324,7 +322,7 @@ def test_many_brackets_that_are_not_deep_are_taken() -> None:
 def test_arguments_pass_through_as_they_are() -> None:
     """The codec neither copies nor examines them."""
     arguments: Mapping[str, object] = MappingProxyType({"a": MappingProxyType({"b": (1, 2)})})
-    data = encode_frame(f.Call(call_id=f.CallId(1), operation="x", arguments=arguments), sequence=1)
+    data = encode_frame(f.Call(call_id=ONE, operation="x", arguments=arguments), sequence=1)
     ((_, frame),) = FrameDecoder(BIG).feed(data)
     assert isinstance(frame, f.Call)
     assert frame.arguments == {"a": {"b": [1, 2]}}
@@ -333,7 +331,7 @@ def test_arguments_pass_through_as_they_are() -> None:
 @pytest.mark.parametrize("value", [object(), "\ud800", 2**70, {1: 2}])
 def test_what_has_no_json_form_is_our_own_mistake(value: object) -> None:
     """And can be found out before."""
-    frame = f.Call(call_id=f.CallId(1), operation="x", arguments={"a": value})
+    frame = f.Call(call_id=ONE, operation="x", arguments={"a": value})
     with pytest.raises(LocalProtocolError, match="call frame cannot be written"):
         encode_frame(frame, sequence=1)
     with pytest.raises(InvalidInputError, match="cannot be sent") as caught:
@@ -345,7 +343,7 @@ def test_a_header_that_is_too_large_is_our_own_mistake() -> None:
     """And can be found out before."""
     arguments = {"a": "x" * MAX_HEADER_BYTES}
     with pytest.raises(LocalProtocolError, match="the header of a call frame"):
-        encode_frame(f.Call(call_id=f.CallId(1), operation="x", arguments=arguments), sequence=1)
+        encode_frame(f.Call(call_id=ONE, operation="x", arguments=arguments), sequence=1)
     with pytest.raises(InvalidInputError, match="at most"):
         ensure_json(arguments, field="arguments")
     ensure_json({"a": MappingProxyType({"b": 1})}, field="arguments")
@@ -402,7 +400,7 @@ def test_arguments_and_reports_survive_the_round_trip() -> None:
 def test_large_payloads_are_joined_without_quadratic_copying() -> None:
     """20 MB in 64 KiB pieces: the buffer is copied once, not once per piece."""
     payload = bytes(20_000_000)
-    frame = f.Output(call_id=f.CallId(1), stream=f.Stream.DATA, offset=0, payload=payload)
+    frame = f.Output(call_id=ONE, stream=f.Stream.DATA, offset=0, payload=payload)
     data = encode_frame(frame, sequence=1)
     decoder = FrameDecoder(len(data))
     read = []
