@@ -236,7 +236,7 @@ async def open_executor(
     On the way out, whatever the reason: calls that still run are ended, every slot is given back wiped,
     the daemons are told goodbye, and only then the links are closed.
 
-    Cancellation: shielded, at most ``close_grace_s`` and the fleet's ``farewell_s`` (2 s).
+    Cancellation: shielded, at most ``close_grace_s`` + 2 s (the fleet's farewell).
 
     Args:
         backend: where the daemons are.

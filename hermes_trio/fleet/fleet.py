@@ -106,7 +106,7 @@ class Fleet:
         The scope is shielded: connections must outlive a cancelled body long enough to end its calls in
         order, and whoever opened the fleet cancels the scope after that, within a bound.
 
-        Cancellation: shielded, at most as long as :func:`open_fleet` takes to say farewell.
+        Cancellation: shielded, at most ``farewell_s`` s longer than the body of :func:`open_fleet`.
         """
         with trio.CancelScope(shield=True) as scope:
             async with trio.open_nursery() as nursery:
@@ -212,7 +212,7 @@ async def open_fleet(
 
     On the way out goodbye is said on every link, then the links are closed.
 
-    Cancellation: shielded, at most ``farewell_s``; links are closed on every way out.
+    Cancellation: shielded, at most ``farewell_s`` s; links are closed on every way out.
 
     Args:
         backend: where the daemons are.

@@ -105,7 +105,7 @@ class SlotPool:
     async def settle(self, record: CallRecord) -> None:
         """End a submitted call whose caller has left; return when nothing of it is left either.
 
-        Cancellation: shielded, at most ``kill_grace_s``. A call that could not be shown dead by then costs
+        Cancellation: shielded, at most ``kill_grace_s`` s. A call that could not be shown dead by then costs
         the trajectory its slot.
         """
         holder = self._holders.get(TrajectoryId(record.trajectory_id))

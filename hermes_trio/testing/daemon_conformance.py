@@ -34,7 +34,7 @@ async def _read(executor: Executor, trajectory: str, path: str) -> ToolResult:
 
 
 async def exit_status_is_data(executor: Executor) -> None:
-    """0 is success; anything else the tool's failure, with its number. Cancellation: abandons its calls."""
+    """0 is success; anything else the tool's failure, with its number."""
     fine = await _bash(executor, "t", "true")
     assert (fine.success, fine.provenance, fine.metadata["exit_code"]) == (True, Provenance.OK, 0)
     failed = await _bash(executor, "t", "exit 3")
@@ -43,7 +43,7 @@ async def exit_status_is_data(executor: Executor) -> None:
 
 
 async def output_is_returned_and_counted(executor: Executor) -> None:
-    """Text, and exact totals for both streams. Cancellation: abandons its calls."""
+    """Text, and exact totals for both streams."""
     result = await _bash(executor, "t", "echo hello")
     assert result.output == "hello"
     assert (result.metadata["stdout_bytes"], result.metadata["stderr_bytes"]) == (6, 0)
@@ -51,13 +51,13 @@ async def output_is_returned_and_counted(executor: Executor) -> None:
 
 
 async def unknown_commands_are_the_tools_failure(executor: Executor) -> None:
-    """127, as every shell has it. Cancellation: abandons its calls."""
+    """127, as every shell has it."""
     result = await _bash(executor, "t", "no-such-command-anywhere")
     assert (result.provenance, result.metadata["exit_code"]) == (Provenance.TOOL_ERROR, 127)
 
 
 async def a_limit_ends_a_command_and_keeps_its_output(executor: Executor) -> None:
-    """The text is the ancestor's; what was printed before is there. Cancellation: abandons its calls."""
+    """The text is the ancestor's; what was printed before is there."""
     result = await _bash(executor, "t", "echo before && sleep 60", limit_s=1.0)
     assert result.provenance is Provenance.LIMIT_EXCEEDED
     assert result.error == "Command timed out after 1.0s"
@@ -66,7 +66,7 @@ async def a_limit_ends_a_command_and_keeps_its_output(executor: Executor) -> Non
 
 
 async def files_stay_with_their_trajectory(executor: Executor) -> None:
-    """Written, read, and not seen next door. Cancellation: abandons its calls."""
+    """Written, read, and not seen next door."""
     wrote = await _write(executor, "a", "notes.txt", "mine")
     assert wrote.output == "Successfully wrote 4 bytes to notes.txt"
     assert (await _read(executor, "a", "notes.txt")).output == "mine"
@@ -75,7 +75,7 @@ async def files_stay_with_their_trajectory(executor: Executor) -> None:
 
 
 async def a_released_slot_comes_back_empty(executor: Executor) -> None:
-    """Whoever gets it next finds nothing. Cancellation: abandons its calls."""
+    """Whoever gets it next finds nothing."""
     for name in ("a", "b"):
         await _write(executor, name, "left", "behind")
     for name in ("a", "b"):
@@ -85,7 +85,7 @@ async def a_released_slot_comes_back_empty(executor: Executor) -> None:
 
 
 async def calls_of_a_slot_run_one_after_another(executor: Executor) -> None:
-    """In the order of asking, also when the first is slow. Cancellation: abandons its calls."""
+    """In the order of asking, also when the first is slow."""
     order: list[str] = []
 
     async def run(name: str, command: str) -> None:
@@ -100,7 +100,7 @@ async def calls_of_a_slot_run_one_after_another(executor: Executor) -> None:
 
 
 async def a_slow_slot_holds_up_nobody(executor: Executor) -> None:
-    """No head of line between slots. Cancellation: abandons its calls."""
+    """No head of line between slots."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_bash, executor, "slow", "sleep 60")
         await trio.sleep(0.1)
@@ -109,14 +109,14 @@ async def a_slow_slot_holds_up_nobody(executor: Executor) -> None:
 
 
 async def cancelling_frees_the_slot_for_the_next_call(executor: Executor) -> None:
-    """The caller's scope reaches the command. Cancellation: abandons its calls."""
+    """The caller's scope reaches the command."""
     with trio.move_on_after(0.2):
         await _bash(executor, "t", "sleep 60")
     assert (await _bash(executor, "t", "echo free", limit_s=5.0)).output == "free"
 
 
 async def cancelling_a_queued_call_means_it_never_runs(executor: Executor) -> None:
-    """It waited for its turn; now it is as if it had never been asked. Cancellation: abandons its calls."""
+    """It waited for its turn; now it is as if it had never been asked."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_bash, executor, "t", "sleep 0.5")
         await trio.sleep(0.1)
@@ -126,7 +126,7 @@ async def cancelling_a_queued_call_means_it_never_runs(executor: Executor) -> No
 
 
 async def release_ends_what_runs(executor: Executor) -> None:
-    """Typed as cancelled, and the slot is there for the next. Cancellation: abandons its calls."""
+    """Typed as cancelled, and the slot is there for the next."""
     results: list[ToolResult] = []
 
     async def run() -> None:
@@ -141,7 +141,7 @@ async def release_ends_what_runs(executor: Executor) -> None:
 
 
 async def more_trajectories_than_slots_all_finish(executor: Executor) -> None:
-    """Waiting is first come, first served, and nobody is forgotten. Cancellation: abandons its calls."""
+    """Waiting is first come, first served, and nobody is forgotten."""
     finished: list[int] = []
 
     async def one(number: int) -> None:
@@ -156,7 +156,7 @@ async def more_trajectories_than_slots_all_finish(executor: Executor) -> None:
 
 
 async def quiesce_waits_for_what_runs(executor: Executor) -> None:
-    """When it returns, the call before it is over. Cancellation: abandons its calls."""
+    """When it returns, the call before it is over."""
     over = trio.Event()
 
     async def run() -> None:
@@ -172,7 +172,7 @@ async def quiesce_waits_for_what_runs(executor: Executor) -> None:
 
 
 async def unoffered_operations_are_typed(executor: Executor) -> None:
-    """An operation of a later daemon is an answer, not a broken link. Cancellation: abandons its calls."""
+    """An operation of a later daemon is an answer, not a broken link."""
     result = await executor.execute("t", ToolCall("bash_stateful", {"command": "true"}))
     assert result.provenance in {Provenance.UNAVAILABLE, Provenance.OK}
 

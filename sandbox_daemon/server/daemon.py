@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 async def run_daemon(config: DaemonConfig) -> None:
     """Serve until SIGTERM, SIGINT, or the end of standard input where that was asked for; then drain.
 
-    Cancellation: shielded, within the bounds of the slot pool: nothing is left running.
+    Cancellation: shielded, at most 20 s (the slot pool's way out): nothing is left running.
 
     Raises:
         UnavailableError: the host cannot isolate as required; the text says what mends it.

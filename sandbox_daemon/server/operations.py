@@ -49,7 +49,7 @@ class Operations:
     async def run(self, call: Call) -> Outcome:
         """Run one call.
 
-        Cancellation: shielded, within the bounds of the slot pool's kill ladder: when this returns or
+        Cancellation: shielded, at most 25 s (the slot pool's kill ladder and reset): when this returns or
         raises, nothing of the call is left.
         """
         handler = _HANDLERS.get(call.operation)

@@ -80,7 +80,7 @@ class _Running:
 async def serve_peer(link: MessageLink, *, host: Host) -> None:
     """Serve one link until it ends. When it does, its calls are killed and its slots wiped and freed.
 
-    Cancellation: shielded, within the bounds of the slot pool: no call and no lease outlives this.
+    Cancellation: shielded, at most 25 s (the slot pool's kill and reset): no call and no lease outlives this.
 
     Args:
         link: a link that has just been accepted.
@@ -145,7 +145,7 @@ class Peer:
     async def run(self, link: MessageLink) -> None:
         """Serve calls until the link ends.
 
-        Cancellation: shielded, within the bounds of the slot pool.
+        Cancellation: shielded, at most 3 s (the slot pool's kill ladder).
         """
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
