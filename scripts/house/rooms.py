@@ -43,9 +43,9 @@ ARROWS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
         "models": _MODELS,
         "agents": _AGENTS,
         "rollouts": _ROLLOUTS,
-        # The shipped test kit stands beside the executor: it may use all that is below it. Its scripted model
+        # The shipped test kit stands above the executor, whose promises its suites are about. Its scripted model
         # is asked in the agents' words, and finds the task by the mark that they put into the prompt.
-        "testing": _EXECUTOR | {"models", "agents.prompt"},
+        "testing": _EXECUTOR | {"executor", "models", "agents.prompt"},
         "bridge": _FACES,
         "api": _FACES,
         "console": _FACES,
