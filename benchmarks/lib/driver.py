@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from typing import assert_never
 
 import trio
 
@@ -19,6 +20,7 @@ from benchmarks.lib.children import LineReader
 from benchmarks.lib.converter import from_line, to_line
 from benchmarks.lib.protocol import Reply, ReplyKind, RunRequest
 from benchmarks.lib.trio_load import run_load
+from hermes_trio.errors import UnavailableError
 
 Send = Callable[[Reply], None]
 
@@ -37,6 +39,13 @@ def main() -> None:
     if missing is not None:
         send(Reply(kind=ReplyKind.UNAVAILABLE, text=missing))
         return
+    try:
+        _run(arm, options, send)
+    except UnavailableError as error:
+        send(Reply(kind=ReplyKind.UNAVAILABLE, text=str(error)))
+
+
+def _run(arm: Arm, options: ArmOptions, send: Send) -> None:
     match arm.runtime:
         case Runtime.TRIO:
             trio.run(drive, arm, options, send)
@@ -44,6 +53,8 @@ def main() -> None:
             from benchmarks.arms.asyncio_driver import run_driver
 
             run_driver(arm, options, send)
+        case never:
+            assert_never(never)
 
 
 def _take_over_stdout() -> Send:

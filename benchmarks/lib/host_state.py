@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from attrs import frozen
@@ -56,18 +57,22 @@ class HostChanges:
     temporary: tuple[str, ...]
 
 
-def watched_roots() -> dict[str, Path]:
-    """The places where a command that got out would leave traces, by the names used in reports."""
+def watched_roots(*, home: bool = True) -> dict[str, Path]:
+    """The places where a command that got out would leave traces, by the names used in reports.
+
+    Args:
+        home: with the home directory, which can take seconds to walk.
+    """
     roots = {name: Path(name) for name in ("/etc", "/usr/local", "/var/tmp")}
-    home = os.environ.get("HOME")
-    return {**roots, "$HOME": Path(home)} if home else roots
+    path = os.environ.get("HOME")
+    return {**roots, "$HOME": Path(path)} if home and path else roots
 
 
-def capture_host_state(roots: dict[str, Path] | None = None) -> HostState:
-    """Walks the watched roots; takes a second or two. Run it in a thread."""
+def capture_host_state(roots: Mapping[str, Path]) -> HostState:
+    """Walks the roots; takes a second or two. Run it in a thread."""
     files: dict[str, Stamp] = {}
     complete = True
-    for name, stamp in _walk_all(watched_roots() if roots is None else roots):
+    for name, stamp in _walk_all(roots):
         if len(files) >= MAX_ENTRIES:
             complete = False
             break
@@ -97,7 +102,7 @@ def _first(names: Iterator[str] | frozenset[str]) -> tuple[str, ...]:
     return tuple(sorted(names)[:SHOWN])
 
 
-def _walk_all(roots: dict[str, Path]) -> Iterator[tuple[str, Stamp]]:
+def _walk_all(roots: Mapping[str, Path]) -> Iterator[tuple[str, Stamp]]:
     for label, root in roots.items():
         for folder, _, names in os.walk(root):
             shown = label + folder[len(str(root)) :]
@@ -112,6 +117,9 @@ def _stamp(path: str) -> Stamp | None:
         found = os.lstat(path)
     except OSError:
         return None
+    if stat.S_ISDIR(found.st_mode):
+        # Its time changes when anybody's temporary file comes and goes; what stays is seen by its own name.
+        return Stamp(size=0, modified_ns=0, mode=found.st_mode)
     return Stamp(size=found.st_size, modified_ns=found.st_mtime_ns, mode=found.st_mode)
 
 

@@ -19,7 +19,7 @@ from rich.console import Console
 
 import hermes_trio as ht
 from benchmarks.lib.environment import capture_environment
-from benchmarks.lib.host_state import HostChanges, HostState, capture_host_state, compare
+from benchmarks.lib.host_state import HostChanges, HostState, capture_host_state, compare, watched_roots
 from benchmarks.lib.report import Report
 from benchmarks.lib.watch import Watch
 from benchmarks.scenario.base import BenchOptions, Scenario, open_progress
@@ -107,12 +107,13 @@ class Nl2Bash(Scenario):
         """
         setting = _setting(options)
         environment = capture_environment()
-        before = await trio.to_thread.run_sync(capture_host_state)
+        roots = watched_roots(home=not options.smoke)
+        before = await trio.to_thread.run_sync(capture_host_state, roots)
         watch, tally = Watch(), _Tally()
         started_s = time.perf_counter()
         await self._run_all(setting, options, console, watch, tally)
         wall_s = time.perf_counter() - started_s
-        after = await trio.to_thread.run_sync(capture_host_state)
+        after = await trio.to_thread.run_sync(capture_host_state, roots)
         changes, survivors = compare(before, after), [process.name for process in watch.survivors()]
         return Report(
             scenario=self.name,
