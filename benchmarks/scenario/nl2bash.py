@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 
 import trio
 from attrs import asdict, define, field, frozen
@@ -111,7 +111,7 @@ class Nl2Bash(Scenario):
         before = await trio.to_thread.run_sync(capture_host_state, roots)
         watch, tally = Watch(), _Tally()
         started_s = time.perf_counter()
-        await self._run_all(setting, options, console, watch, tally)
+        await self._run_all(setting, console, watch, tally)
         wall_s = time.perf_counter() - started_s
         after = await trio.to_thread.run_sync(capture_host_state, roots)
         changes, survivors = compare(before, after), [process.name for process in watch.survivors()]
@@ -119,20 +119,23 @@ class Nl2Bash(Scenario):
             scenario=self.name,
             smoke=options.smoke,
             environment=environment,
-            parameters={**options.parameters(), "slots": setting.slots, "limit_s": setting.limit_s},
+            parameters={
+                **options.parameters(),
+                "isolation": "required",
+                "slots": setting.slots,
+                "limit_s": setting.limit_s,
+            },
             findings=_findings(tally, watch, changes, survivors),
             details=_details(setting, tally, watch, (before, after), wall_s),
             remarks=_remarks(before, after, changes),
             problems=_problems(setting, tally, survivors, changes),
         )
 
-    async def _run_all(
-        self, setting: _Setting, options: BenchOptions, console: Console, watch: Watch, tally: _Tally
-    ) -> None:
-        isolation = cast(Literal["auto", "required", "none"], options.isolation)
+    async def _run_all(self, setting: _Setting, console: Console, watch: Watch, tally: _Tally) -> None:
         config = ht.ExecutorConfig(allow_network=False)
         async with (
-            ht.open_local_backend(slots=setting.slots, isolation=isolation) as backend,
+            # Never less, whatever was asked for: some of these commands remove the host they run on.
+            ht.open_local_backend(slots=setting.slots, isolation="required") as backend,
             ht.open_executor(backend, config=config) as executor,
         ):
             with open_progress(console) as progress:
