@@ -11,14 +11,14 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from attrs import frozen
+from attrs import fields, frozen
 
 from hermes_trio.errors import Provenance
 from hermes_trio.executor.config import MAX_LIMIT_S, MIN_LIMIT_S, ExecutorConfig
 from hermes_trio.tools.arguments import argument_problems
 from hermes_trio.tools.calls import ToolCall, ToolResult
 from hermes_trio.tools.registry import ToolRegistry
-from hermes_trio.wire.operations import Operation
+from hermes_trio.wire.operations import Operation, WriteFileArguments
 
 
 @frozen(kw_only=True)
@@ -84,7 +84,7 @@ def plan_call(
     try:
         operation, arguments, payload = builder(call.arguments, config)
     except _UnusableError as exc:
-        return refuse(call, f"Invalid arguments for {call.name}: {exc}")
+        return refuse(call, str(exc))
     return RunInSlot(operation=operation, arguments=arguments, payload=payload, limit_s=limit_s)
 
 
@@ -146,8 +146,13 @@ def _read_file(arguments: Mapping[str, Any], _config: ExecutorConfig) -> _Built:
 
 def _write_file(arguments: Mapping[str, Any], _config: ExecutorConfig) -> _Built:
     path = _text(arguments, "path", nul=False)
-    return Operation.WRITE_FILE, {"path": path}, _text(arguments, "content").encode()
+    content = _text(arguments, "content").encode()
+    if len(content) > _MAX_CONTENT_BYTES:
+        raise _UnusableError(f"Content too large: {len(content)} bytes (max {_MAX_CONTENT_BYTES})")
+    return Operation.WRITE_FILE, {"path": path}, content
 
+
+_MAX_CONTENT_BYTES: int = fields(WriteFileArguments).max_bytes.default
 
 _RIGHTS = frozenset({"allow_network", "require_sandbox", "require_stateful_sandbox", "timeout"})
 
@@ -168,11 +173,12 @@ def _text(arguments: Mapping[str, Any], name: str, *, default: str | None = None
     """A text that can be sent as UTF-8; ``nul=False``: one that can also be an argument of a program."""
     value = arguments.get(name, default)
     if not isinstance(value, str):
-        raise _UnusableError(f"'{name}' must be a string")
+        raise _UnusableError(f"Invalid arguments: '{name}' must be a string")
     if not nul and "\0" in value:
-        raise _UnusableError(f"'{name}' holds a NUL character")
+        raise _UnusableError(f"Invalid arguments: '{name}' holds a NUL character")
     try:
         value.encode()
     except UnicodeEncodeError as exc:
-        raise _UnusableError(f"'{name}' is not valid Unicode at character {exc.start}") from exc
+        text = f"Invalid arguments: '{name}' is not valid Unicode at character {exc.start}"
+        raise _UnusableError(text) from exc
     return value

@@ -10,6 +10,7 @@ from attrs import fields
 from hermes_trio.errors import (
     BusyError,
     HermesTrioError,
+    InvalidInputError,
     LinkLostError,
     LostError,
     Provenance,
@@ -49,6 +50,8 @@ def result_of_failure(call: ToolCall, error: HermesTrioError) -> ToolResult:
             provenance = Provenance.LINK_LOST
         case SandboxLostError():
             provenance = Provenance.SANDBOX_LOST
+        case InvalidInputError():
+            provenance = Provenance.INVALID_REQUEST
         case UnavailableError() | BusyError():
             provenance, text = Provenance.UNAVAILABLE, f"Failed to acquire slot: {error}"
         case _:

@@ -11,7 +11,9 @@ import trio
 from hermes_trio.errors import (
     BrokenLinkError,
     BusyError,
+    InvalidInputError,
     LinkLostError,
+    LocalProtocolError,
     RemoteProtocolError,
     UnavailableError,
 )
@@ -138,15 +140,19 @@ class DaemonConnection:
             if session.call_room() < 1:
                 record.fail(BusyError(f"daemon {self.name} takes no more calls at once"))
                 return
+            try:
+                record.call_id = session.call(
+                    record.operation,
+                    record.arguments,
+                    lease=record.lease,
+                    trajectory_id=record.trajectory_id,
+                    limit_s=record.limit_s,
+                    payload=record.payload,
+                )
+            except LocalProtocolError as exc:  # larger than any message, or no JSON: nothing was sent
+                record.fail(InvalidInputError(f"the call cannot be sent: {exc}"))
+                return
             record.sent_at = trio.current_time()
-            record.call_id = session.call(
-                record.operation,
-                record.arguments,
-                lease=record.lease,
-                trajectory_id=record.trajectory_id,
-                limit_s=record.limit_s,
-                payload=record.payload,
-            )
             self._calls[record.call_id] = record
 
         try:

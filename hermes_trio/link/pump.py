@@ -15,7 +15,6 @@ acknowledgements, room in the window).
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Never
 
@@ -78,6 +77,7 @@ class Pump:
         self._work = trio.Event()  # set: the writer has something to look at
         self._idle = trio.Event()  # set: nothing posted that was not handed to the link
         self._last_heard = 0.0
+        self._beats = 0
         self._messages_sent = self._postings_sent = self._bytes_sent = self._bytes_received = 0
 
     def __repr__(self) -> str:
@@ -204,7 +204,8 @@ class Pump:
             silent_s = trio.current_time() - self._last_heard
             if silent_s > config.dead_after_s:
                 raise BrokenLinkError(f"the peer was silent for {silent_s:.1f} s")
-            self.session.heartbeat(time.monotonic_ns() % 2**53)
+            self._beats += 1
+            self.session.heartbeat(self._beats)
             self.wake()
 
     async def _say_last_words(self, link: MessageLink) -> None:

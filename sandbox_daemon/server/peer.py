@@ -14,7 +14,7 @@ from typing import Any
 import trio
 from attrs import define, field, frozen
 
-from hermes_trio.errors import BrokenLinkError, Provenance, RemoteProtocolError
+from hermes_trio.errors import BrokenLinkError, LocalProtocolError, Provenance, RemoteProtocolError
 from hermes_trio.link.message import MessageLink
 from hermes_trio.link.pump import Pump, PumpConfig
 from hermes_trio.wire.codec import FrameDecoder, encode_frame
@@ -216,16 +216,27 @@ class Peer:
 
     def _answer(self, call: Call, outcome: Outcome) -> None:
         def write(session: Session) -> None:
-            session.result(
-                call.call_id,
-                outcome.provenance,
-                error=outcome.error,
-                data=outcome.data,
-                segments=outcome.segments,
-                payload=outcome.payload,
-            )
+            try:
+                _say(session, call, outcome)
+            except (
+                LocalProtocolError
+            ):  # larger than a message: a bound is missing somewhere; the call must end
+                logger.exception("the result of operation %s cannot be sent", call.operation)
+                text = "the result is too large to be sent"
+                _say(session, call, Outcome(provenance=Provenance.INTERNAL_ERROR, error=text))
 
         self._pump.post(write)
+
+
+def _say(session: Session, call: Call, outcome: Outcome) -> None:
+    session.result(
+        call.call_id,
+        outcome.provenance,
+        error=outcome.error,
+        data=outcome.data,
+        segments=outcome.segments,
+        payload=outcome.payload,
+    )
 
 
 async def _read_hello(link: MessageLink, limits: Limits) -> Hello:

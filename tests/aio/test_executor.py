@@ -330,3 +330,14 @@ def test_settings_reach_the_link() -> None:
     """What is configured is what the pump is driven by, in its units."""
     pump = fleet_config(ExecutorConfig(batch_window_ms=20, max_batch_size=7, max_queued=9)).pump
     assert (pump.batch_window_s, pump.max_batch_size, pump.max_queued) == (0.02, 7, 9)
+
+
+async def test_a_call_too_large_for_the_wire_is_refused_and_harms_nobody(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Nothing is sent, the caller is told, and the link goes on."""
+    async with running() as (executor, _):
+        result = await executor.execute("t", bash("#" * 5_000_000))
+        assert result.provenance is Provenance.INVALID_REQUEST
+        assert "cannot be sent" in result.error
+        assert (await executor.execute("t", bash("true"))).success

@@ -119,6 +119,11 @@ def test_external_tools_need_a_tool_server() -> None:
         ("bash", {"command": "\ud800"}, "'command' is not valid Unicode at character 0"),
         ("bash", {"command": "ls", "cwd": 3}, "'cwd' must be a string"),
         ("write_file", {"path": "a", "content": None}, "'content' must be string"),
+        (
+            "write_file",
+            {"path": "a", "content": "x" * 100_001},
+            "Content too large: 100001 bytes (max 100000)",
+        ),
         ("read_file", {"path": "\0"}, "'path' holds a NUL"),
     ],
 )

@@ -9,6 +9,7 @@ import pytest
 from hermes_trio.errors import (
     BusyError,
     HermesTrioError,
+    InvalidInputError,
     LinkLostError,
     Provenance,
     SandboxLostError,
@@ -128,6 +129,7 @@ def test_a_refusal_has_no_output() -> None:
         (SandboxLostError("gone"), Provenance.SANDBOX_LOST, "Batch execution failed: gone", "unknown"),
         (UnavailableError("none"), Provenance.UNAVAILABLE, "Failed to acquire slot: none", None),
         (BusyError("full"), Provenance.UNAVAILABLE, "Failed to acquire slot: full", None),
+        (InvalidInputError("no JSON"), Provenance.INVALID_REQUEST, "no JSON", None),
         (HermesTrioError("bug"), Provenance.INTERNAL_ERROR, "bug", None),
     ],
 )
@@ -138,4 +140,4 @@ def test_infrastructure_failures_are_typed(
     result = result_of_failure(CALL, error)
     assert (result.success, result.provenance, result.error) == (False, provenance, text)
     assert result.metadata.get("outcome") == outcome
-    assert provenance.is_infrastructure
+    assert provenance.is_infrastructure or provenance is Provenance.INVALID_REQUEST
