@@ -82,7 +82,7 @@ class HttpPerCall(Arm):
     async def open(self, options: ArmOptions) -> AsyncIterator[OpenArm]:
         """Starts the server in a process of its own.
 
-        Cancellation: *shielded, at most 21 s*: the server is stopped before the block is left.
+        Cancellation: *shielded, at most 36 s*: the server is stopped before the block is left.
         """
         async with open_child("benchmarks.arms.http_server", [to_line(options).decode()]) as child:
             yield OpenHttp((await child.read_line()).decode())

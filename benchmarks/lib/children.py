@@ -20,7 +20,7 @@ import trio
 from hermes_trio.errors import LostError
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-GRACE_S = 15.0
+GRACE_S = 30.0
 """For a child to stop by itself once its input ended: a daemon with many slots resets them first."""
 _KILL_S = 5.0
 _LINE_BYTES = 8 * 1024 * 1024
@@ -118,7 +118,7 @@ def child_environment() -> dict[str, str]:
 async def open_child(module: str, arguments: Sequence[str] = ()) -> AsyncIterator[Child]:
     """Runs ``python -m module arguments`` for as long as the block lasts.
 
-    Cancellation: *shielded, at most 20 s*: the child is stopped before the block is left.
+    Cancellation: *shielded, at most 36 s*: the child is stopped before the block is left.
     """
     process = await trio.lowlevel.open_process(
         [sys.executable, "-m", module, *arguments],

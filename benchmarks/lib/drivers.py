@@ -67,7 +67,7 @@ class Driver:
 async def open_driver(arm: str, options: ArmOptions) -> AsyncIterator[Driver]:
     """Starts the arm's process; :meth:`Driver.wait_ready` tells when it serves.
 
-    Cancellation: *shielded, at most 21 s*: the process is stopped before the block is left.
+    Cancellation: *shielded, at most 36 s*: the process is stopped before the block is left.
     """
     async with open_child("benchmarks.lib.driver", [arm, to_line(options).decode()]) as child:
         yield Driver(arm, child)
@@ -85,7 +85,7 @@ class OpenDrivers:
 async def open_drivers(arms: Sequence[str], options: ArmOptions) -> AsyncIterator[OpenDrivers]:
     """Starts all arms at once and waits until each serves or says that it cannot.
 
-    Cancellation: *shielded, at most 21 s* for each: the processes are stopped before the block is left.
+    Cancellation: *shielded, at most 36 s* for each: the processes are stopped before the block is left.
     """
     async with AsyncExitStack() as stack:
         started = [await stack.enter_async_context(open_driver(arm, options)) for arm in arms]

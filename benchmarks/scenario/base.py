@@ -85,7 +85,7 @@ class Scenario(ABC):
     async def run(self, options: BenchOptions, console: Console) -> Report:
         """Measures, showing progress on the console.
 
-        Cancellation: *shielded, at most 21 s* for each arm: all processes are stopped first.
+        Cancellation: *shielded, at most 36 s* for each arm: all processes are stopped first.
         """
 
     def draw(self, report: Report, figure: Figure) -> None:
@@ -111,7 +111,7 @@ class Comparison(Scenario):
     async def run(self, options: BenchOptions, console: Console) -> Report:
         """See the base class.
 
-        Cancellation: *shielded, at most 21 s* for each arm: all processes are stopped first.
+        Cancellation: *shielded, at most 36 s* for each arm: all processes are stopped first.
         """
         plan = self._checked_plan(options)
         rounds = options.rounds or (1 if options.smoke else self.default_rounds)

@@ -108,7 +108,7 @@ def test_a_child_that_lives_on_is_a_survivor() -> None:
     watch = Watch()
     try:
         watch.look()
-        assert pid in {each.pid for each in watch.survivors()}
+        assert {each.pid for each in watch.survivors()} == {pid}
     finally:
         os.kill(pid, 9)
         os.waitpid(pid, 0)

@@ -59,6 +59,12 @@ def test_ratio_is_the_median_of_ratios_within_rounds() -> None:
     assert ratio(ours, theirs, p50_ms) == pytest.approx(2, rel=2 * WITHIN)
 
 
+def test_one_disturbed_round_does_not_move_the_ratio() -> None:
+    """The median takes the middle of 1, 2 and 50."""
+    ours = [lane(0.001), lane(0.002), lane(0.050)]
+    assert ratio(ours, [lane(0.001)] * 3, p50_ms) == pytest.approx(2, rel=2 * WITHIN)
+
+
 def test_ratio_without_a_common_round_is_not_known() -> None:
     """Neither an absent arm nor one that did nothing is a divisor."""
     assert ratio([lane(0.1)], [], p50_ms) is None
