@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from attrs import fields, frozen
+from attrs import frozen
 
 from hermes_trio.errors import Provenance
 from hermes_trio.executor.config import MAX_LIMIT_S, MIN_LIMIT_S, ExecutorConfig
@@ -152,7 +152,7 @@ def _write_file(arguments: Mapping[str, Any], _config: ExecutorConfig) -> _Built
     return Operation.WRITE_FILE, {"path": path}, content
 
 
-_MAX_CONTENT_BYTES: int = fields(WriteFileArguments).max_bytes.default
+_MAX_CONTENT_BYTES = WriteFileArguments(path="").max_bytes
 
 _RIGHTS = frozenset({"allow_network", "require_sandbox", "require_stateful_sandbox", "timeout"})
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from attrs import fields
-
 from hermes_trio.errors import (
     BusyError,
     HermesTrioError,
@@ -64,7 +62,7 @@ def result_of_failure(call: ToolCall, error: HermesTrioError) -> ToolResult:
     )
 
 
-_DEFAULT_KEPT_BYTES: int = fields(BashArguments).max_output_bytes.default
+_DEFAULT_KEPT_BYTES = BashArguments(command="").max_output_bytes
 
 
 def text_of(data: bytes) -> str:

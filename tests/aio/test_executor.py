@@ -204,7 +204,7 @@ async def test_cancelling_at_random_moments_leaks_no_slot(autojump_clock: trio.t
 
 async def test_a_lost_daemon_ends_exactly_its_own_calls(autojump_clock: trio.testing.MockClock) -> None:
     """Typed, at once, and nobody else notices."""
-    async with running(slots=1, daemons=2) as (executor, [first, second]):
+    async with running(slots=1, daemons=2) as (executor, [first, _second]):
         await executor.execute("a", bash("true"))
         await executor.execute("b", bash("true"))
         results: dict[str, ToolResult] = {}
