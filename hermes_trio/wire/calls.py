@@ -6,7 +6,7 @@ results that the peer has not acknowledged (the window at most). Nothing is kept
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import TypeAlias, assert_never
 
 from attrs import define, field
 
@@ -118,8 +118,10 @@ class CallBook:
                 record.input_ended = frame.eof
             case Result():
                 self._end(frame.call_id, sender, sequence)
+            case Cancel():
+                pass  # its whole effect is the new state
             case _:
-                assert isinstance(frame, Cancel)  # its whole effect is the new state
+                assert_never(frame)
         return True
 
     def _end(self, call_id: CallId, sender: Party, sequence: int) -> None:

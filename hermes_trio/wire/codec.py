@@ -333,7 +333,6 @@ class FrameDecoder:
         self.consumed_bytes = 0
         self._max_frame_bytes = max_frame_bytes
         self._buffer = bytearray()
-        self._needed = _PREFIX_BYTES  # of the frame at the front: no use looking before that
 
     def __repr__(self) -> str:
         return f"<FrameDecoder {len(self._buffer)} bytes waiting, {self.consumed_bytes} consumed>"
@@ -379,7 +378,7 @@ class FrameDecoder:
         frames: list[tuple[int | None, Frame]] = []
         start, end = 0, len(source)
         with memoryview(source) as view:
-            while end - start >= self._needed and len(frames) != at_most:
+            while end - start >= _PREFIX_BYTES and len(frames) != at_most:
                 try:
                     frame, size = self._cut_one(view, start, end)
                 except PeerFault as exc:
@@ -401,9 +400,7 @@ class FrameDecoder:
                 f"a frame of {header_bytes} + {payload_bytes} bytes is too large", code=ErrorCode.TOO_LARGE
             )
         if end - start < size:
-            self._needed = size
             return None, 0
-        self._needed = _PREFIX_BYTES
         payload = body + header_bytes
         frame = decode_frame(bytes(view[body:payload]), bytes(view[payload : payload + payload_bytes]))
         return frame, size

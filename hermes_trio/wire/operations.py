@@ -28,8 +28,8 @@ class Operation(StrEnum):
     SLOT_STATUS = "slot.status"
 
     BASH = "bash"
-    """Result data: :class:`BashReport`; segments: stdout, stderr, as kept. Of a stream that was cut, the first
-    ``max_output_bytes // 2`` bytes are its head and the rest its tail."""
+    """Result data: :class:`BashReport`; segments: stdout, stderr, as kept. Of a stream that was cut, the
+    first ``max_output_bytes // 2`` bytes are its head and the rest its tail."""
     BASH_STATEFUL = "bash_stateful"
     TERMINAL = "terminal"
     """A pseudo-terminal: keys ride on input frames, the screen's bytes on output frames."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,6 +12,8 @@ from hermes_trio.errors import Provenance
 from hermes_trio.wire import frames as f
 from hermes_trio.wire.codec import FrameDecoder, encode_frame
 from hermes_trio.wire.ranges import MAX_INTEGER
+
+pytestmark = pytest.mark.slow
 
 text = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
 count = st.integers(0, MAX_INTEGER)

@@ -34,6 +34,8 @@ from hermes_trio.wire.frames import (
 )
 from hermes_trio.wire.session import CallState, Event, LinkState, Role, Session, SessionReset
 
+pytestmark = pytest.mark.slow
+
 EXECUTOR_LIMITS = Limits(max_message_bytes=4096, max_calls=3, window_frames=7, window_bytes=9000)
 DAEMON_LIMITS = Limits(max_message_bytes=5000, max_calls=4, window_frames=5, window_bytes=5000)
 PAYLOADS = (b"", b"x", b"y" * 40, b"z" * 3000)

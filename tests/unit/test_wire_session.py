@@ -646,6 +646,8 @@ def test_an_acknowledged_result_is_forgotten() -> None:
         Heartbeat(nonce=1, echo=True),
     ]
     assert daemon.state_of(call_id) is CallState.ENDED
+    assert not daemon._calls.results
+    assert not executor._calls.results
 
 
 # --- room -------------------------------------------------------------------------------------------------
@@ -721,6 +723,23 @@ def test_what_waits_aside_for_a_call_that_ends_is_never_sent() -> None:
     assert executor.unacknowledged_frames == 1
 
 
+def test_what_waits_aside_keeps_its_order() -> None:
+    """A short frame does not overtake a long one: an older credit could then follow a newer."""
+    executor, daemon = pair(Limits(max_message_bytes=4096, window_bytes=4096))
+    first = offered(executor, daemon)
+    second = offered(executor, daemon)
+    executor.heartbeat(1)
+    carry(executor, daemon)
+    carry(daemon, executor)
+    executor.call("x", {}, payload=bytes(3700))
+    executor.cancel(first, "r" * 400)
+    executor.credit(second, 5)
+    heard = [*carry(executor, daemon)]
+    carry(daemon, executor)
+    heard += carry(executor, daemon)
+    assert [type(event) for event in heard] == [Call, Cancel, Credit]
+
+
 def test_the_number_of_calls_under_way_is_bounded() -> None:
     """call_room() says how many more."""
     executor, daemon = pair()
@@ -777,6 +796,17 @@ def test_acknowledgements_come_by_themselves() -> None:
     carry(executor, daemon)
     assert not daemon.has_data
     executor.call("x", {})
+    carry(executor, daemon)
+    assert [frame for _, frame in frames_of(daemon.data_to_send())] == [Ack(received=2)]
+
+
+def test_acknowledgements_come_after_a_quarter_of_the_windows_bytes_too() -> None:
+    """A few large frames count as much as many small ones."""
+    executor, daemon = pair(attrs.evolve(SMALL, window_frames=100))
+    executor.call("x", {}, payload=bytes(1500))
+    carry(executor, daemon)
+    assert not daemon.has_data
+    executor.call("x", {}, payload=bytes(1500))
     carry(executor, daemon)
     assert [frame for _, frame in frames_of(daemon.data_to_send())] == [Ack(received=2)]
 
