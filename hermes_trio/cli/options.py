@@ -1,0 +1,212 @@
+"""The options of ``hermes-trio run``: their parser, and the settings that come of them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from attrs import asdict, field, frozen
+
+from hermes_trio.errors import InvalidInputError
+from hermes_trio.rollouts.tasks import shipped_tasks_path
+
+SHIPPED = "shipped"
+"""Stands for the task file that comes with the package."""
+
+DEFAULT_SLOTS = 16
+SCRIPTED_NAMES = ("reference", "erring")
+
+_DESCRIPTION = """\
+Runs every task of a task file: an agent loop talks to a model, its commands run in sandboxes, a verifier
+grades what is there at the end. Finished trajectories are written at once to trajectories.jsonl in the run's
+directory, the figures at the end to summary.json.
+"""
+
+_EXAMPLES = """\
+examples:
+  hermes-trio run
+      the shipped tasks, solved by a scripted model: shows that this machine can do it
+  hermes-trio run tasks.jsonl --model http://127.0.0.1:8000/v1 --group-size 8 --slots 64
+      eight trajectories of each of your tasks, by a model that you serve
+  hermes-trio run --scripted erring --seed 7 --limit 10
+      ten tasks by a model that makes mistakes, the same ones each time
+  hermes-trio run tasks.jsonl --model https://api.example.org/v1 --model-name m1 --api-key-env API_KEY --json
+      a hosted model; the summary goes to standard output as JSON
+
+exit codes:
+  0 all trajectories were run and solved; 1 some were not, the table says why; 2 an option or the task file is
+  wrong; 3 this machine or the model server lacks something; 130 after Ctrl-C, with what was finished kept
+"""
+
+
+@frozen(kw_only=True)
+class RunSettings:
+    """What a run was asked to do.
+
+    Args:
+        tasks: the task file.
+        limit: only the first tasks of it; ``None``: all.
+        group_size: trajectories of each task.
+        backend: where the slots are.
+        slots: workspaces in all.
+        daemons: processes they are divided over.
+        isolation: what to do on a host that cannot isolate.
+        allow_network: whether commands may use the network.
+        concurrency: trajectories alive at once.
+        max_turns: model calls per trajectory at most; ``None``: as the tasks say.
+        model_url: an OpenAI-compatible server; ``None``: a scripted model.
+        model_name: the model's name there; ``None``: what the server serves.
+        api_key: bearer token for it.
+        scripted: name of the scripted policy.
+        seed: of its mistakes.
+        out: directory for the run; ``None``: a new one below ``runs``.
+        as_json: print the summary as JSON instead of a table.
+        quiet: print neither progress nor table.
+    """
+
+    tasks: Path
+    limit: int | None = None
+    group_size: int = 1
+    backend: str = "local"
+    slots: int = DEFAULT_SLOTS
+    daemons: int = 1
+    isolation: Literal["auto", "required", "none"] = "auto"
+    allow_network: bool = False
+    concurrency: int = DEFAULT_SLOTS
+    max_turns: int | None = None
+    model_url: str | None = None
+    model_name: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+    scripted: str = "reference"
+    seed: int = 0
+    out: Path | None = None
+    as_json: bool = False
+    quiet: bool = False
+
+    def to_mapping(self) -> dict[str, Any]:
+        """For ``summary.json``: how to run it again, and no secret."""
+        hidden = {"api_key", "as_json", "quiet", "out", "model_url"}
+        kept = {name: value for name, value in asdict(self).items() if name not in hidden}
+        return kept | {"tasks": str(self.tasks)}
+
+
+def add_run_parser(subparsers: argparse._SubParsersAction[Any], *, run: Callable[..., int]) -> None:
+    """Add the verb ``run`` and its options."""
+    parser = subparsers.add_parser(
+        "run",
+        help="run a task file: agent rollouts in sandboxes, a table, trajectories on disk",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "tasks",
+        nargs="?",
+        default=SHIPPED,
+        metavar="TASKS.jsonl",
+        help=f"the task file, or '{SHIPPED}': the tasks that come with the package (the default)",
+    )
+    _add_model_options(parser)
+    _add_sandbox_options(parser)
+    _add_run_options(parser)
+    parser.set_defaults(run=run)
+
+
+def _add_model_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("who solves them")
+    either = group.add_mutually_exclusive_group()
+    either.add_argument("--model", metavar="URL", help="an OpenAI-compatible server, as http://host:port/v1")
+    either.add_argument(
+        "--scripted",
+        metavar="NAME",
+        choices=SCRIPTED_NAMES,
+        help="a scripted model, served over real HTTP: 'reference' (the default) plays the tasks' reference "
+        "commands, 'erring' makes mistakes on the way",
+    )
+    group.add_argument("--model-name", metavar="NAME", help="default: the one that the server serves")
+    group.add_argument("--api-key-env", metavar="VAR", help="environment variable that holds the API key")
+    group.add_argument("--seed", type=int, default=0, metavar="N", help="of the scripted mistakes (0)")
+
+
+def _add_sandbox_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("where their commands run")
+    group.add_argument("--backend", choices=("local",), default="local", help="'local': this machine")
+    group.add_argument(
+        "--slots", type=_count, default=DEFAULT_SLOTS, metavar="N", help=f"workspaces ({DEFAULT_SLOTS})"
+    )
+    group.add_argument("--daemons", type=_count, default=1, metavar="N", help="processes for them (1)")
+    group.add_argument(
+        "--isolation",
+        choices=("auto", "required", "none"),
+        default="auto",
+        help="'required' refuses to run where commands cannot be isolated, 'auto' (the default) does what "
+        "can be done and says so, 'none' is for trusted commands; see hermes-trio doctor",
+    )
+    group.add_argument("--allow-network", action="store_true", help="commands may use the network")
+
+
+def _add_run_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("how")
+    group.add_argument("--group-size", type=_count, default=1, metavar="K", help="trajectories per task (1)")
+    group.add_argument("--concurrency", type=_count, metavar="N", help="trajectories at once (the slots)")
+    group.add_argument("--max-turns", type=_count, metavar="N", help="model calls per trajectory at most")
+    group.add_argument("--limit", type=_count, metavar="N", help="only the first N tasks")
+    group.add_argument("--out", type=Path, metavar="DIR", help="the run's directory (a new one in ./runs)")
+    group.add_argument("--json", action="store_true", help="print the summary as JSON instead of a table")
+    group.add_argument("--quiet", action="store_true", help="neither progress nor table")
+
+
+def _count(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if not 1 <= number <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to 1000000, not {text!r}")
+    return number
+
+
+def read_settings(arguments: argparse.Namespace) -> RunSettings:
+    """The settings that the words of the command line stand for.
+
+    Raises:
+        InvalidInputError: options that do not go together, or a key that is not there.
+    """
+    if arguments.model is None:
+        for option in ("model_name", "api_key_env"):
+            if getattr(arguments, option) is not None:
+                raise InvalidInputError("goes with --model only", source=f"--{option.replace('_', '-')}")
+    shipped = arguments.tasks == SHIPPED
+    return RunSettings(
+        tasks=shipped_tasks_path() if shipped else Path(arguments.tasks),
+        limit=arguments.limit,
+        group_size=arguments.group_size,
+        backend=arguments.backend,
+        slots=arguments.slots,
+        daemons=arguments.daemons,
+        isolation=cast(Literal["auto", "required", "none"], arguments.isolation),
+        allow_network=arguments.allow_network,
+        concurrency=arguments.concurrency or arguments.slots,
+        max_turns=arguments.max_turns,
+        model_url=arguments.model,
+        model_name=arguments.model_name,
+        api_key=_api_key(arguments.api_key_env),
+        scripted=arguments.scripted or SCRIPTED_NAMES[0],
+        seed=arguments.seed,
+        out=arguments.out,
+        as_json=arguments.json,
+        quiet=arguments.quiet,
+    )
+
+
+def _api_key(variable: str | None) -> str | None:
+    if variable is None:
+        return None
+    key = os.environ.get(variable, "").strip()
+    if not key:
+        raise InvalidInputError(f"the environment variable {variable} is not set", source="--api-key-env")
+    return key

@@ -1,0 +1,160 @@
+"""The verb ``run``: opens everything a run needs, one inside the other, and shows what it comes to."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import trio
+from attrs import define
+from rich.console import Console
+from rich.logging import RichHandler
+
+from hermes_trio.backends.local import open_local_backend
+from hermes_trio.cli import EXIT_FAILED, EXIT_FINE
+from hermes_trio.cli.interrupt import open_interruptible
+from hermes_trio.cli.model import open_model
+from hermes_trio.cli.options import RunSettings, add_run_parser, read_settings
+from hermes_trio.cli.show import print_summary, progress_of
+from hermes_trio.executor.config import ExecutorConfig
+from hermes_trio.executor.executor import Executor, open_executor
+from hermes_trio.models.chat import ChatClient
+from hermes_trio.models.request import public_url
+from hermes_trio.rollouts.record import TrajectoryRecord
+from hermes_trio.rollouts.report import Summary, Tally
+from hermes_trio.rollouts.runner import RolloutConfig, run_rollouts
+from hermes_trio.rollouts.store import RunDirectory, fresh_directory, open_run_directory
+from hermes_trio.rollouts.tasks import Task, read_tasks
+from hermes_trio.rollouts.trajectory import AgentOptions
+
+
+def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
+    """Add the verb and its options."""
+    add_run_parser(subparsers, run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run a task file, print what it came to, return the exit code.
+
+    Raises:
+        HermesTrioError: the run could not begin, or its results not be kept.
+    """
+    settings = read_settings(arguments)
+    tasks = read_tasks(settings.tasks)[: settings.limit]
+    console = Console(stderr=True)
+    logging.basicConfig(
+        level=logging.WARNING,
+        format="%(message)s",
+        handlers=[RichHandler(console=console, show_time=False, show_path=False)],
+    )
+    return trio.run(_run, settings, tasks, console)
+
+
+@define
+class _Run:
+    """A run: what it counts, where it leaves it, and what it came to once it is over."""
+
+    settings: RunSettings
+    tally: Tally
+    directory: RunDirectory
+    summary: Summary | None = None
+
+    def keep(self, record: TrajectoryRecord) -> None:
+        """Take one finished trajectory: on disk first, then counted."""
+        self.directory.append(record)
+        self.tally.add(record)
+
+    @contextmanager
+    def summarised(self) -> Iterator[None]:
+        """A block whose figures are on disk when it is left, in whatever way."""
+        started = trio.current_time()
+        try:
+            yield
+        finally:
+            self.summary = self.tally.summary(wall_s=trio.current_time() - started)
+            self.directory.write_summary(self.document(self.summary))
+
+    def document(self, summary: Summary) -> dict[str, Any]:
+        """What ``summary.json`` and ``--json`` say."""
+        settings = {"model": model_label(self.settings), **self.settings.to_mapping()}
+        return {**summary.to_mapping(), "out": str(self.directory.path), "settings": settings}
+
+
+async def _run(settings: RunSettings, tasks: Sequence[Task], console: Console) -> int:
+    await trio.lowlevel.checkpoint()
+    out = settings.out or fresh_directory(Path("runs"), now=datetime.now().astimezone())
+    with open_run_directory(out) as directory:
+        run = _Run(settings, Tally(tasks, group_size=settings.group_size), directory)
+        try:
+            async with (
+                open_interruptible() as interruption,
+                _open_parts(settings, tasks) as (model, executor),
+            ):
+                await _work(run, tasks, model, executor, console)
+        finally:
+            # Also when closing what was opened failed: the work is done, and its figures are true.
+            _show(run)
+    if interruption.signal_number is not None:
+        return interruption.exit_code
+    return EXIT_FINE if run.summary is not None and run.summary.is_all_solved else EXIT_FAILED
+
+
+@asynccontextmanager
+async def _open_parts(
+    settings: RunSettings, tasks: Sequence[Task]
+) -> AsyncIterator[tuple[ChatClient, Executor]]:
+    """The model first: it is the quickest to say that it is not there."""
+    config = ExecutorConfig(
+        allow_network=settings.allow_network, require_sandbox=settings.isolation == "required"
+    )
+    async with (
+        open_model(settings, tasks) as model,
+        open_local_backend(
+            slots=settings.slots, daemons=settings.daemons, isolation=settings.isolation
+        ) as backend,
+        open_executor(backend, config=config) as executor,
+    ):
+        yield model, executor
+
+
+async def _work(
+    run: _Run, tasks: Sequence[Task], model: ChatClient, executor: Executor, console: Console
+) -> None:
+    settings = run.settings
+    config = RolloutConfig(
+        group_size=settings.group_size,
+        concurrency=settings.concurrency,
+        agent=AgentOptions(max_turns=settings.max_turns),
+    )
+    with run.summarised(), progress_of(run.tally, console=console, quiet=settings.quiet) as show:
+
+        def on_finished(record: TrajectoryRecord) -> None:
+            run.keep(record)
+            show()
+
+        await run_rollouts(tasks, model=model, executor=executor, on_finished=on_finished, config=config)
+
+
+def _show(run: _Run) -> None:
+    """Print the table, or the JSON; nothing for a run that never began."""
+    if run.summary is None:
+        return
+    if run.settings.as_json:
+        sys.stdout.write(json.dumps(run.document(run.summary), indent=2) + "\n")
+    elif not run.settings.quiet:
+        print_summary(run.summary, model=model_label(run.settings), out=run.directory.path, console=Console())
+
+
+def model_label(settings: RunSettings) -> str:
+    """What the table calls the model."""
+    if settings.model_url is None:
+        return f"scripted: {settings.scripted}"
+    url = public_url(settings.model_url)
+    return f"{settings.model_name} at {url}" if settings.model_name else url

@@ -1,0 +1,277 @@
+"""One trajectory: a slot, its set-up, the agent's turns, a quiet slot, a verdict, the slot given back.
+
+Limits are a tree. ``limits.trajectory_s`` is one deadline for set-up and turns, and every call in it has
+``limits.call_s`` at most. It starts when the trajectory has its slot: waiting for one is nobody's fault.
+Grading comes on top, bounded by ``QUIESCE_LIMIT_S`` and ``limits.call_s``: a policy that ran out of time is
+graded for what it did, not for having been cut off.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+import trio
+from attrs import define, evolve, field, frozen
+
+from hermes_trio.agents.loop import AgentLoop, ChatModel, ToolExecutor
+from hermes_trio.agents.prompt import task_prompt
+from hermes_trio.agents.result import AgentResult
+from hermes_trio.errors import HermesTrioError, Provenance
+from hermes_trio.models.completion import Usage
+from hermes_trio.rollouts.group import Assignment
+from hermes_trio.rollouts.record import CallTiming, Ending, Stage, TrajectoryRecord, provenance_of
+from hermes_trio.rollouts.tasks import Task
+from hermes_trio.tools.calls import ToolCall, ToolResult
+
+QUIESCE_LIMIT_S = 30.0
+"""How long a slot may take to become quiet. The daemon kills what runs there, which takes milliseconds."""
+
+RELEASE_LIMIT_S = 10.0
+"""How long giving a slot back is waited for; the executor goes on with it anyway."""
+
+MAX_VERIFIER_OUTPUT = 2000
+"""Characters kept of what a verifier printed, its end: that is where a traceback says why."""
+
+
+class RolloutExecutor(ToolExecutor, Protocol):
+    """What a rollout needs of an executor; :class:`hermes_trio.executor.executor.Executor` is one."""
+
+    async def quiesce(self, trajectory_id: str) -> None:
+        """Wait until nothing runs in the slot.
+
+        Cancellation: *abandons*.
+        """
+        ...
+
+    async def release(self, trajectory_id: str, *, reset_workspace: bool = True) -> None:
+        """Give the slot back.
+
+        Cancellation: *abandons*.
+        """
+        ...
+
+
+@frozen(kw_only=True)
+class AgentOptions:
+    """What all trajectories of a run have in common.
+
+    Args:
+        max_turns: model calls at most, where a task does not allow fewer; ``None``: as the tasks say.
+        temperature: of sampling; ``None``: the server's default.
+        max_tokens: most tokens of one turn; ``None``: the server's default.
+    """
+
+    max_turns: int | None = None
+    temperature: float | None = 1.0
+    max_tokens: int | None = None
+
+    def turns_for(self, task: Task) -> int:
+        """The tighter of the two limits."""
+        return task.limits.turns if self.max_turns is None else min(self.max_turns, task.limits.turns)
+
+
+class _StoppedError(Exception):
+    """The trajectory cannot go on, and its policy is not to blame."""
+
+    def __init__(self, ending: Ending) -> None:
+        super().__init__(ending.error)
+        self.ending = ending
+
+
+@define(kw_only=True)
+class _Slot:
+    """One trajectory's view of the executor: its own id, its task's limits, its own record of calls."""
+
+    executor: RolloutExecutor
+    trajectory_id: str
+    call_s: float
+    timings: list[CallTiming] = field(factory=list)
+    isolation: str = ""
+
+    async def execute(
+        self, trajectory_id: str, call: ToolCall, *, limit_s: float | None = None
+    ) -> ToolResult:
+        """Run a call of the agent's and take its time.
+
+        Cancellation: *abandons*.
+        """
+        asked = trio.current_time()
+        limit_s = min(self.call_s, asked_limit_s(call.arguments) if limit_s is None else limit_s)
+        result = await self.executor.execute(trajectory_id, call, limit_s=limit_s)
+        latency_s = trio.current_time() - asked
+        self.timings.append(CallTiming(tool=call.name, provenance=result.provenance, latency_s=latency_s))
+        return result
+
+    async def run(self, name: str, arguments: Mapping[str, Any]) -> ToolResult:
+        """Run a call of the task's own.
+
+        Cancellation: *abandons*.
+        """
+        result = await self.executor.execute(
+            self.trajectory_id, ToolCall(name, arguments), limit_s=self.call_s
+        )
+        self.isolation = str(result.metadata.get("isolation", self.isolation))
+        return result
+
+
+def asked_limit_s(arguments: Mapping[str, Any]) -> float:
+    """The limit that the model asked for by ``timeout``, or infinity."""
+    match arguments.get("timeout"):
+        case bool():
+            return math.inf
+        case (int() | float()) as seconds if seconds > 0:
+            return seconds
+        case _:
+            return math.inf
+
+
+async def run_trajectory(
+    assignment: Assignment, *, model: ChatModel, executor: RolloutExecutor, options: AgentOptions
+) -> TrajectoryRecord:
+    """Run one trajectory from its slot to its verdict.
+
+    Whatever the model, the policy, the sandbox or the task does wrong is in the record; what raises is a
+    bug.
+
+    Cancellation: *abandons*: the call under way is ended, the slot is given back (shielded, at most 10 s);
+    there is no record.
+
+    Args:
+        assignment: which task, and which member of its group.
+        model: the policy.
+        executor: where the calls run.
+        options: see :class:`AgentOptions`.
+    """
+    task = assignment.task
+    await trio.lowlevel.checkpoint()
+    slot = _Slot(executor=executor, trajectory_id=assignment.trajectory_id, call_s=task.limits.call_s)
+    try:
+        return await _in_slot(assignment, slot, model, options)
+    finally:
+        with trio.move_on_after(RELEASE_LIMIT_S, shield=True):
+            await executor.release(assignment.trajectory_id, reset_workspace=True)
+
+
+async def _in_slot(
+    assignment: Assignment, slot: _Slot, model: ChatModel, options: AgentOptions
+) -> TrajectoryRecord:
+    task = assignment.task
+    record = assignment.record(Ending(stage=Stage.SETUP, provenance=Provenance.OK))
+    started = trio.current_time()
+    await trio.lowlevel.checkpoint()
+    try:
+        await _required(slot, "bash", {"command": "true"}, what="the first command")
+        started = trio.current_time()
+        deadline = started + task.limits.trajectory_s
+        await _set_up(task, slot, deadline)
+        record = await _let_agent_work(record, task, slot, model, options, deadline)
+        if not record.ending.provenance.is_infrastructure:
+            record = await _grade(record, task, slot)
+    except _StoppedError as stopped:
+        record = evolve(record, ending=stopped.ending)
+    return evolve(record, isolation=slot.isolation, duration_s=trio.current_time() - started)
+
+
+async def _set_up(task: Task, slot: _Slot, deadline: float) -> None:
+    with trio.CancelScope(deadline=deadline) as scope:
+        await trio.lowlevel.checkpoint()
+        for name, arguments, what in _preparations(task):
+            await _required(slot, name, arguments, what=what)
+    if scope.cancelled_caught:
+        error = f"the set-up took longer than limits.trajectory_s, {task.limits.trajectory_s:g} s"
+        raise _StoppedError(Ending(stage=Stage.SETUP, provenance=Provenance.LIMIT_EXCEEDED, error=error))
+
+
+def _preparations(task: Task) -> Iterator[tuple[str, Mapping[str, Any], str]]:
+    """The calls that make a task's workspace, in order: tool, arguments, and what to call it."""
+    for path, text in task.files.items():
+        yield "write_file", {"path": path, "content": text}, f"file {path!r}"
+    for number, command in enumerate(task.setup, start=1):
+        yield "bash", {"command": command}, f"set-up command {number}"
+
+
+async def _required(slot: _Slot, name: str, arguments: Mapping[str, Any], *, what: str) -> None:
+    """A call without which there is no trajectory."""
+    result = await slot.run(name, arguments)
+    if result.provenance is not Provenance.OK:
+        last = result.output.strip().rpartition("\n")[2]
+        told = f"{what}: {result.error or result.provenance.value}" + (f" ({last[:200]})" if last else "")
+        raise _StoppedError(Ending(stage=Stage.SETUP, provenance=result.provenance, error=told))
+
+
+async def _let_agent_work(
+    record: TrajectoryRecord,
+    task: Task,
+    slot: _Slot,
+    model: ChatModel,
+    options: AgentOptions,
+    deadline: float,
+) -> TrajectoryRecord:
+    """The agent's turns, cut off at the deadline; the transcript is whole either way."""
+    loop = AgentLoop(
+        model,
+        None,
+        slot,
+        max_turns=options.turns_for(task),
+        temperature=options.temperature,
+        max_tokens=options.max_tokens,
+    )
+    messages = task_prompt(task.id, task.prompt)
+    with trio.CancelScope(deadline=deadline):
+        result = await loop.run(messages, trajectory_id=slot.trajectory_id)
+        return _with_result(record, result, slot)
+    turns = sum(message["role"] == "assistant" for message in messages)
+    error = f"the time of the trajectory, {task.limits.trajectory_s:g} s, was over"
+    ending = Ending(stage=Stage.AGENT, provenance=Provenance.LIMIT_EXCEEDED, error=error)
+    return evolve(record, ending=ending, messages=messages, turns=turns, calls=slot.timings)
+
+
+def _with_result(record: TrajectoryRecord, result: AgentResult, slot: _Slot) -> TrajectoryRecord:
+    return evolve(
+        record,
+        ending=Ending(stage=Stage.AGENT, provenance=result.provenance, error=result.error),
+        messages=result.messages,
+        turns=result.turns_used,
+        finished_naturally=result.finished_naturally,
+        calls=slot.timings,
+        tool_errors=result.tool_errors,
+        reasoning=result.reasoning_per_turn,
+        usage=None if result.usage == Usage() else result.usage,
+    )
+
+
+async def _grade(record: TrajectoryRecord, task: Task, slot: _Slot) -> TrajectoryRecord:
+    """Wait for quiet, then ask the verifier. How the agent ended stays on the record."""
+    await _become_quiet(slot)
+    result = await slot.run("bash", {"command": task.verifier})
+    ending = verdict(record.ending, result)
+    return evolve(record, ending=ending, verifier_output=result.output[-MAX_VERIFIER_OUTPUT:])
+
+
+async def _become_quiet(slot: _Slot) -> None:
+    try:
+        with trio.move_on_after(QUIESCE_LIMIT_S) as scope:
+            await slot.executor.quiesce(slot.trajectory_id)
+    except HermesTrioError as error:
+        ending = Ending(stage=Stage.VERIFIER, provenance=provenance_of(error), error=str(error))
+        raise _StoppedError(ending) from error
+    if scope.cancelled_caught:
+        told = f"the slot did not become quiet within {QUIESCE_LIMIT_S:g} s"
+        raise _StoppedError(Ending(stage=Stage.VERIFIER, provenance=Provenance.SANDBOX_LOST, error=told))
+
+
+def verdict(agent: Ending, result: ToolResult) -> Ending:
+    """What a verifier's result says of an agent's work.
+
+    A verifier that fails or does not end is a no: what it ran may be the agent's own program. One that
+    was never run, or whose slot was lost, says nothing.
+    """
+    match result.provenance:
+        case Provenance.OK | Provenance.TOOL_ERROR | Provenance.LIMIT_EXCEEDED:
+            solved = result.provenance is Provenance.OK
+            return evolve(agent, stage=Stage.VERIFIER, solved=solved, error="" if solved else agent.error)
+        case _:
+            error = f"the verifier was not run: {result.error or result.provenance.value}"
+            return Ending(stage=Stage.VERIFIER, provenance=result.provenance, error=error)
