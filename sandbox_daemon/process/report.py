@@ -7,8 +7,8 @@ import os
 
 from hermes_trio.errors import Provenance
 from sandbox_daemon.agent import protocol
+from sandbox_daemon.process.command import Ending, Ran, Refusal
 from sandbox_daemon.process.outcome import Outcome
-from sandbox_daemon.process.supervise import Ending, Ran
 
 EXIT_CODE_OF_A_KILL = -1
 
@@ -53,11 +53,11 @@ def error_of(ending: Ending, exit_code: int, *, limit_s: float, total: int) -> s
 
 def bash_outcome(ran: Ran, *, limit_s: float, level: str, network_isolated: bool) -> Outcome:
     """The outcome of a command that was started, or that the agent refused to start."""
-    if ran.report is not None and ran.report.kind == protocol.FAILED:
-        return spawn_failure(ran.report.fixed)
-    usage = ran.report.fixed if ran.report is not None else None
-    ending, exit_code, signal = classify(ran.ending, usage[0] if usage else 0)
-    out, err = ran.running.stdout, ran.running.stderr
+    if isinstance(ran.report, Refusal):
+        return spawn_refusal(ran.report)
+    usage = ran.report
+    ending, exit_code, signal = classify(ran.ending, usage.status if usage else 0)
+    out, err = ran.stdout, ran.stderr
     stdout, stderr = out.kept(), err.kept()
     # By hand: this runs for every command, and the codec's unstructuring costs ten times as much.
     data = {
@@ -69,9 +69,9 @@ def bash_outcome(ran: Ran, *, limit_s: float, level: str, network_isolated: bool
         "stdout_bytes": out.total,
         "stderr_bytes": err.total,
         "truncated": out.truncated or err.truncated,
-        "pipe_still_held": bool(usage and usage[4]),
-        "cpu_s": usage[1] / 1e6 if usage else None,
-        "peak_memory_bytes": usage[2] * 1024 if usage else None,
+        "pipe_still_held": bool(usage and usage.held),
+        "cpu_s": usage.cpu_us / 1e6 if usage else None,
+        "peak_memory_bytes": usage.peak_kib * 1024 if usage else None,
         "sandboxed": level != "none",
         "network_isolated": network_isolated,
         "isolation": level,
@@ -85,16 +85,15 @@ def bash_outcome(ran: Ran, *, limit_s: float, level: str, network_isolated: bool
     )
 
 
-def spawn_failure(fixed: tuple[int, ...]) -> Outcome:
+def spawn_refusal(refusal: Refusal) -> Outcome:
     """The agent could not start the command; nothing ran."""
-    reason, code, _ = fixed
-    if reason == protocol.REASON_DENIED:
+    if refusal.reason == protocol.REASON_DENIED:
         return Outcome(provenance=Provenance.DENIED, error="Access denied: path outside workspace")
-    if reason == protocol.REASON_NOT_FOUND or code == errno.ENOTDIR:
+    if refusal.reason == protocol.REASON_NOT_FOUND:
         text = "bash: field 'cwd': no such directory in the workspace"
         return Outcome(provenance=Provenance.INVALID_REQUEST, error=text)
-    if code == errno.E2BIG:
+    if refusal.code == errno.E2BIG:
         text = "bash: field 'environment': too long for the system together with the command"
         return Outcome(provenance=Provenance.INVALID_REQUEST, error=text)
-    text = f"The command could not be started: {os.strerror(code)}"
+    text = f"The command could not be started: {os.strerror(refusal.code)}"
     return Outcome(provenance=Provenance.UNAVAILABLE, error=text)

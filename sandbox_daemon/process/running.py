@@ -7,44 +7,24 @@ from functools import partial
 from typing import Final
 
 import trio
-from attrs import frozen
 
 from sandbox_daemon.agent import protocol
+from sandbox_daemon.process.command import (
+    DRAIN_CAP_BYTES,
+    MAX_INLINE_COMMAND,
+    CommandSpec,
+    Exit,
+    Refusal,
+)
 from sandbox_daemon.process.link import AgentLink, Message
 from sandbox_daemon.process.output import BoundedCapture
 
-MAX_INLINE_COMMAND: Final = 100 * 1024
-"""execve takes 128 KiB for one argument; longer commands are sourced from a memfd."""
-MAX_COMMAND_BYTES: Final = 1024 * 1024
-DRAIN_CAP_BYTES: Final = 256 * 1024 * 1024
-"""Both streams together; a command that prints more is ended."""
 _FINAL_DRAIN_BYTES: Final = 4 * 1024 * 1024
 """A pipe holds 64 KiB, 1 MiB when its writer asked for it; this only guards against a surprise."""
 
 _chunk = bytearray(64 * 1024)
 """Larger reads were slower and stalled the loop longer."""
 _view = memoryview(_chunk)
-
-
-@frozen(kw_only=True)
-class CommandSpec:
-    """One command, checked.
-
-    Args:
-        command: the shell text.
-        shell: ``bash`` or ``sh``.
-        cwd: relative to the workspace.
-        environment: additions, as :func:`protocol.pack_environment` packs them.
-        stdin: ``b""`` means ``/dev/null``.
-        max_output_bytes: kept of each stream.
-    """
-
-    command: bytes
-    shell: bytes = b"bash"
-    cwd: bytes = b"."
-    environment: bytes = b""
-    stdin: bytes = b""
-    max_output_bytes: int = 65_536
 
 
 class Running:
@@ -63,8 +43,8 @@ class Running:
         self._captures = dict(zip(pipes, (self.stdout, self.stderr), strict=True))
         self.noticed = trio.Event()
         self.finished = trio.Event()
-        self.report: Message | None = None
-        """EXITED or FAILED; ``None`` while it runs, or when the link was lost."""
+        self.report: Exit | Refusal | None = None
+        """``None`` while it runs, and when the link was lost."""
         self.overflowed = False
 
     def watch(self) -> None:
@@ -80,7 +60,7 @@ class Running:
 
     def receive(self, message: Message | None) -> None:
         """The link's last word on this command."""
-        self.report = message
+        self.report = None if message is None else _understood(message)
         for pipe in list(self._pipes):
             self._drain(pipe)
         self.finished.set()
@@ -114,6 +94,17 @@ class Running:
         self._link.unwatch(pipe)
         self._pipes.remove(pipe)
         os.close(pipe)
+
+
+def _understood(message: Message) -> Exit | Refusal | None:
+    """``None`` for an answer that no agent of ours gives to a SPAWN: then it is lost to us."""
+    message.drop()
+    if message.kind == protocol.EXITED:
+        status, cpu_us, peak_kib, swept, held = message.fixed
+        return Exit(status=status, cpu_us=cpu_us, peak_kib=peak_kib, swept=swept, held=bool(held))
+    if message.kind == protocol.FAILED:
+        return Refusal(reason=message.fixed[0], code=message.fixed[1])
+    return None
 
 
 def start(link: AgentLink, spec: CommandSpec) -> Running:

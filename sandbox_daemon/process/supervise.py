@@ -14,14 +14,13 @@ How a command ended is decided once, by whichever came first: its exit, its limi
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from enum import StrEnum
 from typing import Final
 
 import trio
-from attrs import define
 
 from sandbox_daemon.agent import protocol
-from sandbox_daemon.process.link import AgentLink, Message
+from sandbox_daemon.process.command import Ending, Ran
+from sandbox_daemon.process.link import AgentLink
 from sandbox_daemon.process.outcome import AgentLostError
 from sandbox_daemon.process.running import Running
 
@@ -32,31 +31,6 @@ KILL_LIMIT_S: Final = 2.0
 _UNWATCHED_S: Final = 0.005
 """Most commands end sooner, having written less than a pipe holds: their pipes are read once, at the end, and
 never watched. That saves two of three wake-ups."""
-
-
-class Ending(StrEnum):
-    """Terminal states of a command."""
-
-    EXITED = "exited"
-    LIMIT = "limit"
-    CANCELLED = "cancelled"
-    OUTPUT_LIMIT = "output_limit"
-    SANDBOX_LOST = "sandbox_lost"
-
-
-@define(kw_only=True)
-class Ran:
-    """How it went. ``report`` is the agent's EXITED or FAILED, ``None`` when the agent was lost or killed.
-
-    ``dead`` false: it could not be shown that everything is gone; the slot must not be used again.
-    """
-
-    ending: Ending
-    running: Running
-    report: Message | None = None
-    duration_s: float
-    kill_ms: float | None = None
-    dead: bool = True
 
 
 Kill = Callable[[], Awaitable[bool]]
@@ -79,12 +53,11 @@ async def supervise(link: AgentLink, running: Running, *, limit_s: float, kill: 
                 await running.noticed.wait()
     except trio.Cancelled:
         with trio.CancelScope(shield=True):
-            await end(link, running, soft=False, kill=kill)
+            await _end(link, running, soft=False, kill=kill)
         raise
     ending = _first_event(running)
     if ending is Ending.EXITED:
-        duration_s = trio.current_time() - began
-        return Ran(ending=ending, running=running, report=running.report, duration_s=duration_s)
+        return _ran(running, ending, trio.current_time() - began)
     return await _stop(link, running, ending, began=began, kill=kill)
 
 
@@ -92,14 +65,21 @@ async def _stop(link: AgentLink, running: Running, ending: Ending, *, began: flo
     """Something but its own exit ended it."""
     stopped = trio.current_time()
     with trio.CancelScope(shield=True):
-        dead = await end(link, running, soft=ending is Ending.LIMIT, kill=kill)
+        dead = await _end(link, running, soft=ending is Ending.LIMIT, kill=kill)
     now = trio.current_time()
+    return _ran(running, ending, now - began, kill_ms=(now - stopped) * 1000.0, dead=dead)
+
+
+def _ran(
+    running: Running, ending: Ending, duration_s: float, *, kill_ms: float | None = None, dead: bool = True
+) -> Ran:
     return Ran(
         ending=ending,
-        running=running,
         report=running.report,
-        duration_s=now - began,
-        kill_ms=(now - stopped) * 1000.0,
+        stdout=running.stdout,
+        stderr=running.stderr,
+        duration_s=duration_s,
+        kill_ms=kill_ms,
         dead=dead,
     )
 
@@ -110,7 +90,7 @@ def _first_event(running: Running) -> Ending:
     return Ending.OUTPUT_LIMIT if running.overflowed else Ending.LIMIT
 
 
-async def end(link: AgentLink, running: Running, *, soft: bool, kill: Kill) -> bool:
+async def _end(link: AgentLink, running: Running, *, soft: bool, kill: Kill) -> bool:
     """The ladder. True when nothing of the command is left.
 
     Cancellation: callers shield it; bounded, at most 2.75 s.

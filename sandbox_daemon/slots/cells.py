@@ -40,6 +40,7 @@ class Site:
     _launches: Mapping[SlotId, Launch]
     _code_fd: int
     _thrown_away: trio.Event = field(factory=trio.Event)
+    _emptying: trio.Lock = field(factory=trio.Lock)
 
     @property
     def trash_count(self) -> int:
@@ -76,6 +77,10 @@ class Site:
             self._thrown_away = trio.Event()
 
     async def _empty(self) -> None:
+        async with self._emptying:
+            await self._empty_once()
+
+    async def _empty_once(self) -> None:
         try:
             await trio.to_thread.run_sync(self.storage.empty_trash, abandon_on_cancel=True)
         except OSError as error:

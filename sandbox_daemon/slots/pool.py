@@ -4,37 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
-from types import TracebackType
 from typing import Final
 
 import trio
 from attrs import field, frozen
 
-from hermes_trio.errors import Provenance, UnavailableError
+from hermes_trio.errors import UnavailableError
+from hermes_trio.link.background import open_background_nursery
 from hermes_trio.wire.frames import Lease, SlotId
 from hermes_trio.wire.operations import BashArguments, ReadFileArguments, WriteFileArguments
-from sandbox_daemon.agent import protocol
-from sandbox_daemon.isolation.levels import Isolation, Level
+from sandbox_daemon.isolation.levels import Isolation, cuts_network
 from sandbox_daemon.isolation.policy import SlotLimits
 from sandbox_daemon.isolation.uids import DEFAULT_BASE
-from sandbox_daemon.process.link import Message
 from sandbox_daemon.process.outcome import AgentLostError, AgentStartError, Outcome
-from sandbox_daemon.process.report import bash_outcome
-from sandbox_daemon.process.running import memory_file, start
-from sandbox_daemon.process.supervise import supervise
 from sandbox_daemon.slots.cell import Cell
 from sandbox_daemon.slots.cells import Site, open_site
-from sandbox_daemon.slots.requests import (
-    BadRequestError,
-    check_max_bytes,
-    command_spec,
-    file_failure,
-    path_bytes,
-)
 from sandbox_daemon.slots.table import Grant, SlotState, SlotTable, StaleLeaseError, User
+from sandbox_daemon.slots.turn import Turn
+from sandbox_daemon.slots.work import Terms, run_bash, run_quiesce, run_read, run_write
 
 __all__ = [
     "Outcome",
@@ -88,10 +77,6 @@ class SlotPoolStatistics:
     trash: int
 
 
-RELEASED: Final = Outcome(provenance=Provenance.CANCELLED, error="Cancelled: the slot was released")
-"""The lease ended under the call; whatever it had started is gone."""
-
-
 class SlotPool:
     """Slots to lease. Made by :func:`open_slot_pool`."""
 
@@ -100,8 +85,8 @@ class SlotPool:
     ) -> None:
         self._config = config
         self._level = isolation.level
-        self._cuts_network = isolation.level is Level.NS or (
-            isolation.level is Level.UID and isolation.seccomp
+        self._terms = Terms(
+            level=isolation.level, network=config.network, cuts_network=cuts_network(isolation)
         )
         self._site = site
         self._nursery = nursery
@@ -240,7 +225,7 @@ class SlotPool:
         try:
             await cell.renew(network=self._network_wanted)
         except (AgentStartError, AgentLostError, OSError) as error:
-            self._quarantine(cell, error)
+            self._quarantine(cell, str(error))
             await trio.lowlevel.checkpoint()
         else:
             self._hand_over(self._table.ready(cell.slot))
@@ -251,54 +236,32 @@ class SlotPool:
             leases.append(grant.lease)
             arrived.set()
 
-    def _quarantine(self, cell: Cell, error: BaseException) -> None:
-        logger.error("slot %s is quarantined: %s", cell.slot, error)
-        self._last_failure = str(error)
+    def _quarantine(self, cell: Cell, why: str) -> None:
+        if self._table.state(cell.slot) is SlotState.QUARANTINED:
+            return
+        logger.error("slot %s is quarantined: %s", cell.slot, why)
+        self._last_failure = why
         self._table.quarantine(cell.slot)
         if self._table.counts()[SlotState.QUARANTINED] == len(self._cells):
             for arrived, _ in self._arrivals.values():
                 arrived.set()
 
-    # --- work -----------------------------------------------------------------------------------------------
+    # --- work ---------------------------------------------------------------------------------------------
 
     async def bash(
         self, lease: Lease, arguments: BashArguments, *, stdin: bytes = b"", limit_s: float = 30.0
     ) -> Outcome:
         """Runs one command. When this returns, nothing that it started runs any more.
 
-        Cancellation: shielded, at most 2.5 s: the whole process tree is killed first; one that cannot be
+        Cancellation: shielded, at most 2.75 s: the whole process tree is killed first; one that cannot be
         shown dead quarantines the slot.
 
         Raises:
             StaleLeaseError: the lease is not good; nothing ran.
         """
-        try:
-            spec = command_spec(arguments, stdin)
-        except BadRequestError as error:
-            await trio.lowlevel.checkpoint()
-            return error.outcome
-        if arguments.require_sandbox and self._level is Level.NONE:
-            await trio.lowlevel.checkpoint()
-            return Outcome(
-                provenance=Provenance.DENIED, error="A sandbox is required, and this daemon has none"
-            )
-        network = arguments.allow_network and self._config.network
-        self._network_wanted = network
-        async with self._turn(lease) as cell:
-            try:
-                link = cell.link_if_ready(network=network) or await cell.restart(network=network)
-                running = start(link, spec)
-            except (AgentStartError, AgentLostError) as error:
-                return self._lost(cell, error)
-            try:
-                ran = await supervise(link, running, limit_s=limit_s, kill=cell.kill)
-            finally:
-                running.close()
-                if cell.lost:
-                    self._quarantine(cell, AgentLostError("a command could not be shown dead"))
-            isolated = not network and self._cuts_network
-            return bash_outcome(ran, limit_s=limit_s, level=self._level.value, network_isolated=isolated)
-        return RELEASED
+        self._network_wanted = arguments.allow_network and self._config.network
+        turn = self._turn(lease)
+        return await run_bash(turn, self._terms, arguments, stdin=stdin, limit_s=limit_s)
 
     async def read_file(self, lease: Lease, arguments: ReadFileArguments) -> Outcome:
         """Reads one regular file of the workspace.
@@ -308,19 +271,7 @@ class SlotPool:
         Raises:
             StaleLeaseError: the lease is not good; nothing was read.
         """
-        try:
-            check_max_bytes(arguments.max_bytes, operation="read_file")
-            path = path_bytes(arguments.path, operation="read_file")
-        except BadRequestError as error:
-            await trio.lowlevel.checkpoint()
-            return error.outcome
-        answer = await self._ask(lease, protocol.READ, (arguments.max_bytes,), (path,))
-        if isinstance(answer, Outcome):
-            return answer
-        if answer.kind == protocol.FAILED:
-            return file_failure(answer.fixed, path=arguments.path, max_bytes=arguments.max_bytes)
-        content = await _content(answer, arguments.max_bytes) if answer.descriptors else answer.strings[0]
-        return Outcome(data={"file_bytes": answer.fixed[0]}, segments=(len(content),), payload=content)
+        return await run_read(self._turn(lease), arguments)
 
     async def write_file(
         self, lease: Lease, arguments: WriteFileArguments, *, content: bytes = b""
@@ -332,50 +283,7 @@ class SlotPool:
         Raises:
             StaleLeaseError: the lease is not good; nothing was written.
         """
-        try:
-            check_max_bytes(arguments.max_bytes, operation="write_file")
-            path = path_bytes(arguments.path, operation="write_file")
-            if len(content) > arguments.max_bytes:
-                raise BadRequestError(
-                    f"Content too large: {len(content)} bytes (max {arguments.max_bytes})",
-                    Provenance.TOOL_ERROR,
-                )
-        except BadRequestError as error:
-            await trio.lowlevel.checkpoint()
-            return error.outcome
-        answer = await self._write(lease, path, content)
-        if isinstance(answer, Outcome):
-            return answer
-        if answer.kind == protocol.FAILED:
-            return file_failure(answer.fixed, path=arguments.path, max_bytes=arguments.max_bytes)
-        return Outcome(data={"written_bytes": answer.fixed[0]})
-
-    async def _write(self, lease: Lease, path: bytes, content: bytes) -> Message | Outcome:
-        if len(content) <= protocol.MAX_INLINE_BYTES:
-            return await self._ask(lease, protocol.WRITE, (0,), (path, content))
-        descriptor = memory_file(content)
-        try:
-            return await self._ask(lease, protocol.WRITE, (1,), (path, b""), descriptor)
-        finally:
-            os.close(descriptor)
-
-    async def _ask(
-        self,
-        lease: Lease,
-        kind: int,
-        fixed: tuple[int, ...],
-        strings: tuple[bytes, ...],
-        descriptor: int = -1,
-    ) -> Message | Outcome:
-        async with self._turn(lease) as cell:
-            try:
-                link = cell.link_if_ready(network=None) or await cell.restart(network=None)
-                return await link.ask(
-                    kind, fixed, strings, descriptors=[descriptor] if descriptor >= 0 else []
-                )
-            except (AgentStartError, AgentLostError) as error:
-                return self._lost(cell, error)
-        return RELEASED
+        return await run_write(self._turn(lease), arguments, content=content)
 
     async def quiesce(self, lease: Lease) -> None:
         """Returns when nothing runs in the slot any more.
@@ -385,27 +293,13 @@ class SlotPool:
         Raises:
             StaleLeaseError: the lease is not good.
         """
-        async with self._turn(lease) as cell:
-            # Every call ends with a sweep, so the turn is the proof; the survey is there to see a bug of
-            # ours.
-            with contextlib.suppress(AgentLostError, AgentStartError):
-                if cell.link_if_ready(network=None) is None:
-                    await cell.restart(network=None)
-                processes, _ = await cell.survey()
-                if processes:
-                    logger.error("slot %s: %d processes outlived their call", cell.slot, processes)
-                    await cell.stop()
+        await run_quiesce(self._turn(lease))
 
-    def _turn(self, lease: Lease) -> _Turn:
+    def _turn(self, lease: Lease) -> Turn:
         self._table.check(lease)
-        return _Turn(self._table, self._cells[lease.slot], lease, self._scopes.setdefault(lease.slot, set()))
-
-    def _lost(self, cell: Cell, error: Exception) -> Outcome:
-        """The agent is gone, or none came up. The next call tries a fresh one on the same workspace."""
-        logger.error("slot %s: %s", cell.slot, error)
-        if cell.lost:
-            self._quarantine(cell, error)
-        return Outcome(provenance=Provenance.SANDBOX_LOST, error=str(error))
+        scopes = self._scopes.setdefault(lease.slot, set())
+        cell = self._cells[lease.slot]
+        return Turn(self._table, cell, lease, scopes=scopes, quarantine=self._quarantine)
 
     # --- life -----------------------------------------------------------------------------------------------
 
@@ -436,69 +330,6 @@ class SlotPool:
                     nursery.start_soon(cell.kill)
 
 
-async def _content(answer: Message, max_bytes: int) -> bytes:
-    """Of a file that was too long for a message: read off the loop, from the descriptor the agent passed."""
-    try:
-        return await trio.to_thread.run_sync(
-            _read_all, answer.descriptors[0], min(answer.fixed[0], max_bytes)
-        )
-    finally:
-        answer.drop()
-
-
-def _read_all(descriptor: int, size: int) -> bytes:
-    pieces = []
-    offset = 0
-    while offset < size:
-        piece = os.pread(descriptor, min(size - offset, 1 << 20), offset)
-        if not piece:
-            break
-        pieces.append(piece)
-        offset += len(piece)
-    return b"".join(pieces)
-
-
-class _Turn:
-    """The slot to oneself, as long as the lease is good. A release cancels the body, and the block ends."""
-
-    __slots__ = ("_cell", "_lease", "_scope", "_scopes", "_table")
-
-    def __init__(self, table: SlotTable, cell: Cell, lease: Lease, scopes: set[trio.CancelScope]) -> None:
-        self._table = table
-        self._cell = cell
-        self._lease = lease
-        self._scopes = scopes
-        self._scope = trio.CancelScope()
-
-    async def __aenter__(self) -> Cell:
-        """Waits for the turn.
-
-        Cancellation: atomic; the turn is not taken.
-        """
-        await self._cell.turn.acquire()
-        try:
-            self._table.check(self._lease)
-        except StaleLeaseError:
-            self._cell.turn.release()
-            raise
-        self._scopes.add(self._scope)
-        self._scope.__enter__()
-        return self._cell
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool:
-        """Gives the turn up.
-
-        Cancellation: atomic; does not wait.
-        """
-        self._scopes.discard(self._scope)
-        try:
-            return bool(self._scope.__exit__(kind, error, trace))
-        finally:
-            self._cell.turn.release()
-
-
 @contextlib.asynccontextmanager
 async def open_slot_pool(config: SlotPoolConfig, isolation: Isolation) -> AsyncIterator[SlotPool]:
     """A pool whose slots are all started (or quarantined) when the body begins; nothing of it is left after.
@@ -513,7 +344,7 @@ async def open_slot_pool(config: SlotPoolConfig, isolation: Isolation) -> AsyncI
         UnavailableError: the data directory is held, the uids are taken, or no slot came up.
     """
     with open_site(config, isolation) as site:
-        async with trio.open_nursery() as nursery:
+        async with open_background_nursery() as nursery:
             nursery.start_soon(site.run_trash, name="trash of the slots")
             pool = SlotPool(config, isolation, site, nursery)
             try:
@@ -523,4 +354,3 @@ async def open_slot_pool(config: SlotPoolConfig, isolation: Isolation) -> AsyncI
                 with trio.CancelScope(shield=True), trio.move_on_after(_CLOSE_LIMIT_S):
                     await pool.stop_all()
                     await site.clear()
-                nursery.cancel_scope.cancel()

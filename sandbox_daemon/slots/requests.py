@@ -8,8 +8,8 @@ from typing import Final
 from hermes_trio.errors import Provenance
 from hermes_trio.wire.operations import BashArguments
 from sandbox_daemon.agent import protocol
+from sandbox_daemon.process.command import MAX_COMMAND_BYTES, CommandSpec
 from sandbox_daemon.process.outcome import Outcome
-from sandbox_daemon.process.running import MAX_COMMAND_BYTES, CommandSpec
 
 MAX_PATH_BYTES: Final = 4096
 MAX_KEPT_BYTES: Final = 1024 * 1024

@@ -23,7 +23,7 @@ def delete_tree(parent: int, name: str) -> None:
     pending = [name]
     while pending:
         name = pending.pop()
-        if stat.S_ISDIR(os.lstat(name, dir_fd=parent).st_mode):
+        if stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
             moved = _empty(parent, name)
             try:
                 os.rmdir(name, dir_fd=parent)

@@ -1,0 +1,97 @@
+"""PURE: a command to run, and how it went."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+from attrs import frozen
+
+from sandbox_daemon.process.output import BoundedCapture
+
+MAX_INLINE_COMMAND: Final = 100 * 1024
+"""execve takes 128 KiB for one argument; longer commands are sourced from a memfd."""
+MAX_COMMAND_BYTES: Final = 1024 * 1024
+DRAIN_CAP_BYTES: Final = 256 * 1024 * 1024
+"""Both streams together; a command that prints more is ended."""
+
+
+@frozen(kw_only=True)
+class CommandSpec:
+    """One command, checked.
+
+    Args:
+        command: the shell text.
+        shell: ``bash`` or ``sh``.
+        cwd: relative to the workspace.
+        environment: additions, as :func:`protocol.pack_environment` packs them.
+        stdin: ``b""`` means ``/dev/null``.
+        max_output_bytes: kept of each stream.
+    """
+
+    command: bytes
+    shell: bytes = b"bash"
+    cwd: bytes = b"."
+    environment: bytes = b""
+    stdin: bytes = b""
+    max_output_bytes: int = 65_536
+
+
+class Ending(StrEnum):
+    """Terminal states of a command."""
+
+    EXITED = "exited"
+    LIMIT = "limit"
+    CANCELLED = "cancelled"
+    OUTPUT_LIMIT = "output_limit"
+    SANDBOX_LOST = "sandbox_lost"
+
+
+@frozen(kw_only=True)
+class Exit:
+    """What the agent reported of a command that ran.
+
+    Args:
+        status: wait status of the shell.
+        cpu_us: CPU time of all its processes that were waited for.
+        peak_kib: largest resident size among them; at least the agent's own, from which they are spawned.
+        swept: processes that outlived the shell and were killed.
+        held: one of them had an output pipe open.
+    """
+
+    status: int
+    cpu_us: int
+    peak_kib: int
+    swept: int
+    held: bool
+
+
+@frozen(kw_only=True)
+class Refusal:
+    """The agent could not start the command: ``protocol.REASON_*`` and an errno."""
+
+    reason: int
+    code: int
+
+
+@frozen(kw_only=True)
+class Ran:
+    """How a command went.
+
+    Args:
+        ending: decided once.
+        report: ``None`` when the agent was lost or had to be killed.
+        stdout: what is kept of it.
+        stderr: likewise.
+        duration_s: from the request to the end of everything.
+        kill_ms: how long the ladder took, when it was climbed.
+        dead: false: it could not be shown that everything is gone; the slot must not be used again.
+    """
+
+    ending: Ending
+    report: Exit | Refusal | None
+    stdout: BoundedCapture
+    stderr: BoundedCapture
+    duration_s: float
+    kill_ms: float | None = None
+    dead: bool = True

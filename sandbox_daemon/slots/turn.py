@@ -1,0 +1,72 @@
+"""A slot to oneself for one call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+
+import trio
+
+from hermes_trio.wire.frames import Lease
+from sandbox_daemon.slots.cell import Cell
+from sandbox_daemon.slots.table import SlotTable, StaleLeaseError
+
+
+class Turn:
+    """The slot to oneself, as long as the lease is good. A release cancels the body, and the block ends.
+
+    Args:
+        table: says whether the lease is good.
+        cell: the slot.
+        lease: the right to it.
+        scopes: where a release finds whom to cancel.
+        quarantine: told when the slot could not be shown dead.
+    """
+
+    __slots__ = ("_cell", "_lease", "_quarantine", "_scope", "_scopes", "_table")
+
+    def __init__(
+        self,
+        table: SlotTable,
+        cell: Cell,
+        lease: Lease,
+        *,
+        scopes: set[trio.CancelScope],
+        quarantine: Callable[[Cell, str], None],
+    ) -> None:
+        self._table = table
+        self._cell = cell
+        self._lease = lease
+        self._scopes = scopes
+        self._quarantine = quarantine
+        self._scope = trio.CancelScope()
+
+    async def __aenter__(self) -> Cell:
+        """Waits for the turn.
+
+        Cancellation: atomic; the turn is not taken.
+        """
+        await self._cell.turn.acquire()
+        try:
+            self._table.check(self._lease)
+        except StaleLeaseError:
+            self._cell.turn.release()
+            raise
+        self._scopes.add(self._scope)
+        self._scope.__enter__()
+        return self._cell
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        """Gives the turn up.
+
+        Cancellation: atomic; does not wait.
+        """
+        self._scopes.discard(self._scope)
+        try:
+            return bool(self._scope.__exit__(kind, error, trace))
+        finally:
+            if self._cell.lost:
+                self._quarantine(self._cell, "it could not be shown dead")
+            self._cell.turn.release()

@@ -1,0 +1,209 @@
+"""What can be done in a slot: commands and files, each in a turn of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import stat
+from typing import Final
+
+import trio
+from attrs import frozen
+
+from hermes_trio.errors import Provenance
+from hermes_trio.wire.operations import BashArguments, ReadFileArguments, WriteFileArguments
+from sandbox_daemon.agent import protocol
+from sandbox_daemon.isolation.levels import Level
+from sandbox_daemon.process.command import CommandSpec
+from sandbox_daemon.process.link import AgentLink, Message
+from sandbox_daemon.process.outcome import AgentLostError, AgentStartError, Outcome
+from sandbox_daemon.process.report import bash_outcome
+from sandbox_daemon.process.running import memory_file, start
+from sandbox_daemon.process.supervise import supervise
+from sandbox_daemon.slots.cell import Cell
+from sandbox_daemon.slots.requests import (
+    BadRequestError,
+    check_max_bytes,
+    command_spec,
+    file_failure,
+    path_bytes,
+)
+from sandbox_daemon.slots.turn import Turn
+
+logger = logging.getLogger(__name__)
+
+RELEASED: Final = Outcome(provenance=Provenance.CANCELLED, error="Cancelled: the slot was released")
+"""The lease ended under the call; whatever it had started is gone."""
+_NO_SANDBOX: Final = Outcome(
+    provenance=Provenance.DENIED, error="A sandbox is required, and this daemon runs at isolation level none"
+)
+
+
+@frozen(kw_only=True)
+class Terms:
+    """Under which terms commands run here.
+
+    Args:
+        level: in force.
+        network: whether a call that asks for the network gets the host's.
+        cuts_network: whether a call that does not is kept off it.
+    """
+
+    level: Level
+    network: bool
+    cuts_network: bool
+
+
+async def run_bash(
+    turn: Turn, terms: Terms, arguments: BashArguments, *, stdin: bytes, limit_s: float
+) -> Outcome:
+    """See :meth:`SlotPool.bash`.
+
+    Cancellation: shielded, at most 2.75 s: the whole process tree is killed first.
+    """
+    try:
+        spec = command_spec(arguments, stdin)
+    except BadRequestError as error:
+        await trio.lowlevel.checkpoint()
+        return error.outcome
+    if arguments.require_sandbox and terms.level is Level.NONE:
+        await trio.lowlevel.checkpoint()
+        return _NO_SANDBOX
+    network = arguments.allow_network and terms.network
+    async with turn as cell:
+        try:
+            link = cell.link_if_ready(network=network) or await cell.restart(network=network)
+            return await _run(cell, link, spec, terms, network=network, limit_s=limit_s)
+        except (AgentStartError, AgentLostError) as error:
+            return _lost(cell, error)
+    return RELEASED
+
+
+async def _run(
+    cell: Cell, link: AgentLink, spec: CommandSpec, terms: Terms, *, network: bool, limit_s: float
+) -> Outcome:
+    running = start(link, spec)
+    try:
+        ran = await supervise(link, running, limit_s=limit_s, kill=cell.kill)
+    finally:
+        running.close()
+    isolated = terms.cuts_network and not network
+    return bash_outcome(ran, limit_s=limit_s, level=terms.level.value, network_isolated=isolated)
+
+
+async def run_read(turn: Turn, arguments: ReadFileArguments) -> Outcome:
+    """See :meth:`SlotPool.read_file`.
+
+    Cancellation: abandons.
+    """
+    try:
+        check_max_bytes(arguments.max_bytes, operation="read_file")
+        path = path_bytes(arguments.path, operation="read_file")
+    except BadRequestError as error:
+        await trio.lowlevel.checkpoint()
+        return error.outcome
+    answer = await _ask(turn, protocol.READ, (arguments.max_bytes,), (path,))
+    if isinstance(answer, Outcome):
+        return answer
+    if answer.kind == protocol.FAILED:
+        return file_failure(answer.fixed, path=arguments.path, max_bytes=arguments.max_bytes)
+    content = await _content(answer, arguments.max_bytes) if answer.descriptors else answer.strings[0]
+    return Outcome(data={"file_bytes": answer.fixed[0]}, segments=(len(content),), payload=content)
+
+
+async def run_write(turn: Turn, arguments: WriteFileArguments, *, content: bytes) -> Outcome:
+    """See :meth:`SlotPool.write_file`.
+
+    Cancellation: abandons; the file may or may not have been written, never half.
+    """
+    try:
+        check_max_bytes(arguments.max_bytes, operation="write_file")
+        path = path_bytes(arguments.path, operation="write_file")
+        if len(content) > arguments.max_bytes:
+            text = f"Content too large: {len(content)} bytes (max {arguments.max_bytes})"
+            raise BadRequestError(text, Provenance.TOOL_ERROR)
+    except BadRequestError as error:
+        await trio.lowlevel.checkpoint()
+        return error.outcome
+    answer = await _write(turn, path, content)
+    if isinstance(answer, Outcome):
+        return answer
+    if answer.kind == protocol.FAILED:
+        return file_failure(answer.fixed, path=arguments.path, max_bytes=arguments.max_bytes)
+    return Outcome(data={"written_bytes": answer.fixed[0]})
+
+
+async def _write(turn: Turn, path: bytes, content: bytes) -> Message | Outcome:
+    if len(content) <= protocol.MAX_INLINE_BYTES:
+        return await _ask(turn, protocol.WRITE, (0,), (path, content))
+    descriptor = memory_file(content)
+    try:
+        return await _ask(turn, protocol.WRITE, (1,), (path, b""), descriptor)
+    finally:
+        os.close(descriptor)
+
+
+_ANSWERS: Final = {protocol.READ: protocol.CONTENT, protocol.WRITE: protocol.WRITTEN}
+
+
+async def _ask(
+    turn: Turn, kind: int, fixed: tuple[int, ...], strings: tuple[bytes, ...], descriptor: int = -1
+) -> Message | Outcome:
+    async with turn as cell:
+        try:
+            link = cell.link_if_ready(network=None) or await cell.restart(network=None)
+            answer = await link.ask(kind, fixed, strings, descriptors=[descriptor] if descriptor >= 0 else [])
+        except (AgentStartError, AgentLostError) as error:
+            return _lost(cell, error)
+        if answer.kind in (_ANSWERS[kind], protocol.FAILED):
+            return answer
+        answer.drop()
+        return _lost(cell, AgentLostError("its answer is none to this question"))
+    return RELEASED
+
+
+async def _content(answer: Message, max_bytes: int) -> bytes:
+    """Of a file that was too long for a message: read off the loop, from the descriptor the agent passed."""
+    try:
+        return await trio.to_thread.run_sync(
+            _read_all, answer.descriptors[0], min(answer.fixed[0], max_bytes)
+        )
+    finally:
+        answer.drop()
+
+
+def _read_all(descriptor: int, size: int) -> bytes:
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return b""  # no agent of ours passes such a thing, and reading it might block for ever
+    pieces = []
+    offset = 0
+    while offset < size:
+        piece = os.pread(descriptor, min(size - offset, 1 << 20), offset)
+        if not piece:
+            break
+        pieces.append(piece)
+        offset += len(piece)
+    return b"".join(pieces)
+
+
+async def run_quiesce(turn: Turn) -> None:
+    """See :meth:`SlotPool.quiesce`.
+
+    Cancellation: atomic.
+    """
+    async with turn as cell:
+        # Every call ends with a sweep, so the turn is the proof; the survey is there to see a bug of ours.
+        with contextlib.suppress(AgentLostError, AgentStartError):
+            if cell.link_if_ready(network=None) is None:
+                await cell.restart(network=None)
+            processes, _ = await cell.survey()
+            if processes:
+                logger.error("slot %s: %d processes outlived their call", cell.slot, processes)
+                await cell.stop()
+
+
+def _lost(cell: Cell, error: Exception) -> Outcome:
+    """The agent is gone, or none came up. The next call tries a fresh one on the same workspace."""
+    logger.error("slot %s: %s", cell.slot, error)
+    return Outcome(provenance=Provenance.SANDBOX_LOST, error=str(error))
