@@ -13,7 +13,7 @@ from attrs import frozen
 from hermes_trio.errors import BusyError, LocalProtocolError, RemoteProtocolError
 from hermes_trio.wire.calls import CallBook
 from hermes_trio.wire.codec import FrameDecoder, encode_frame
-from hermes_trio.wire.faults import PeerFault
+from hermes_trio.wire.faults import PeerFault, error_of
 from hermes_trio.wire.frames import (
     PROTOCOL_VERSION,
     Ack,
@@ -49,9 +49,6 @@ from hermes_trio.wire.transitions import (
     Role,
 )
 from hermes_trio.wire.window import ReceiveWindow, SendWindow
-
-MAX_REASON_CHARACTERS = 500
-"""Of an error's or a goodbye's text: link frames must fit into any message."""
 
 
 @frozen(kw_only=True)
@@ -355,7 +352,7 @@ class Carrier:
 
     def _fail(self, error: PeerFault) -> None:
         self.link_error = error
-        self._say_last(Error(code=error.code, message=str(error)[:MAX_REASON_CHARACTERS]))
+        self._say_last(error_of(error))
 
     def _say_last(self, frame: Error | Goodbye) -> None:
         """Queue the frame that ends the link; only a goodbye lets waiting session frames go first."""

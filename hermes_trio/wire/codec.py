@@ -31,17 +31,20 @@ from cattrs.fns import identity
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from hermes_trio.errors import InvalidInputError, LocalProtocolError
-from hermes_trio.wire.faults import PeerFault
+from hermes_trio.wire.faults import PeerFault, version_fault
 from hermes_trio.wire.frames import (
+    PROTOCOL_VERSION,
     CallId,
     Epoch,
     ErrorCode,
     Frame,
+    Hello,
     LinkFrame,
     Result,
     SessionFrame,
     SessionId,
     SlotId,
+    Welcome,
 )
 from hermes_trio.wire.headers import load_header
 from hermes_trio.wire.ranges import Between
@@ -287,11 +290,19 @@ def decode_frame(header: bytes, payload: bytes) -> tuple[int | None, Frame]:
     try:
         frame = kind.read(document, kind.frame)
     except _STRUCTURE_ERRORS:
-        path, message = _locate(document, kind.frame)
-        raise PeerFault(message, path=".".join((kind.tag, *path))) from None
+        raise _explain(document, kind) from None
     if type(frame) is Result and frame.segments and sum(frame.segments) != len(payload):
         raise PeerFault("must add up to the payload", path="result.segments")
     return sequence, frame
+
+
+def _explain(document: dict[str, Any], kind: _Kind) -> PeerFault:
+    """Why a document is not this kind of frame. A greeting of another version may have other fields."""
+    version = document.get("protocol")
+    if kind.frame in (Hello, Welcome) and type(version) is int and version != PROTOCOL_VERSION:
+        return version_fault(version, path=f"{kind.tag}.protocol")
+    path, message = _locate(document, kind.frame)
+    return PeerFault(message, path=".".join((kind.tag, *path)))
 
 
 def _take_kind(document: dict[str, Any]) -> _Kind:

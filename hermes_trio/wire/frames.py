@@ -44,14 +44,19 @@ class ErrorCode(StrEnum):
     """Why a link is given up. Closed set; the text beside it is for people."""
 
     PROTOCOL = "protocol"
+    """The peer broke the protocol: bytes that are no frame, or a frame that was not allowed."""
     VERSION = "version"
+    """The two sides speak different versions. Trying again is useless."""
     UNAUTHORIZED = "unauthorized"
+    """The token is wrong or missing. Trying again is useless."""
     SESSION = "session"
     """The session to resume is unknown here (its lease ended) or is not this peer's."""
     TOO_LARGE = "too_large"
+    """A frame is larger than what was announced."""
     BUSY = "busy"
     """No room for another session; the peer may try later."""
     INTERNAL = "internal"
+    """A bug of the sender's."""
 
 
 class Stream(StrEnum):
@@ -88,6 +93,7 @@ class Lease:
 
     slot: SlotId
     epoch: Count
+    """Of the slot, not of the daemon."""
 
 
 # --- link frames ------------------------------------------------------------------------------------------
@@ -98,13 +104,17 @@ class Hello:
     """First frame of the executor on every link."""
 
     protocol: Count
+    """Version spoken."""
     session_id: SessionId
+    """Made up by the executor, unique for all time; whoever knows it can take the session over."""
     epoch: Epoch | None
     """The daemon's epoch this session knows; ``None`` before the first welcome."""
     received: Count
     """Highest sequence number received in order from the daemon so far."""
     limits: Limits
+    """What the executor is ready to take."""
     features: tuple[str, ...] = ()
+    """Extensions known, by name."""
     incarnation: Count = 0
     """How often the daemon has begun this session afresh, as far as the executor knows (0 before the first
     welcome). The daemon resumes only when this says that its own beginning has been seen: an epoch
@@ -118,15 +128,21 @@ class Welcome:
     """First frame of the daemon on every link."""
 
     protocol: Count
+    """Version spoken."""
     session_id: SessionId
+    """The hello's."""
     epoch: Epoch
+    """This life of the daemon."""
     resumed: bool
     """False: the daemon knows nothing of earlier calls of this session; they are lost."""
     received: Count
+    """Highest sequence number received in order from the executor so far; 0 unless resumed."""
     limits: Limits
+    """What the daemon is ready to take."""
     features: tuple[str, ...] = ()
     """Operations offered, and extensions by name."""
     slots: Count
+    """How many slots the daemon has."""
     isolation: Mapping[str, Any] = field(factory=dict)
     """Level and mechanisms, as the daemon's probe found them."""
 
@@ -136,6 +152,7 @@ class Ack:
     """Everything up to ``received`` has arrived; the peer may forget it."""
 
     received: Count
+    """Highest sequence number received in order."""
 
 
 @frozen(kw_only=True)
@@ -143,7 +160,9 @@ class Heartbeat:
     """Proof that the peer's loop turns. Answered at once with ``echo=True`` and the same nonce."""
 
     nonce: Count
+    """Any number; comes back."""
     echo: bool = False
+    """Whether this is the answer."""
 
 
 @frozen(kw_only=True)
@@ -151,6 +170,7 @@ class Goodbye:
     """The sender leaves for good and in order: the session is over on both sides."""
 
     reason: str = ""
+    """For people; at most 500 characters."""
 
 
 @frozen(kw_only=True)
@@ -158,8 +178,11 @@ class Error:
     """The sender gives this link up. The session may resume unless the code says otherwise."""
 
     code: ErrorCode
+    """What programs decide by."""
     message: str
+    """For people; at most 500 characters."""
     detail: Mapping[str, Any] = field(factory=dict)
+    """For programs that know more; nothing depends on it."""
 
 
 # --- session frames: executor to daemon -------------------------------------------------------------------
@@ -175,7 +198,9 @@ class Call:
     arguments: Mapping[str, Any]
     """Passed through untouched by the codec; the operation's own class checks it at the far end."""
     lease: Lease | None = None
+    """The slot, for operations that need one."""
     trajectory_id: str = ""
+    """For whom; empty when for nobody in particular."""
     limit_s: PositiveSeconds | None = None
     """Seconds the operation may run once it has started; time in queues is not charged."""
     output_credit: Count = 0
@@ -190,6 +215,7 @@ class Cancel:
 
     call_id: CallId
     reason: str = ""
+    """For people; at most 500 characters."""
 
 
 @frozen(kw_only=True)
@@ -198,8 +224,11 @@ class Input:
 
     call_id: CallId
     offset: Count
+    """Bytes of input that came before this chunk."""
     eof: bool = False
+    """No input follows."""
     payload: bytes = b""
+    """The chunk."""
 
 
 # --- session frames: daemon to executor -------------------------------------------------------------------
@@ -211,6 +240,7 @@ class Accepted:
 
     call_id: CallId
     input_credit: Count = 0
+    """Bytes of input frames the worker is ready for at once. 0: none yet, or none ever."""
 
 
 @frozen(kw_only=True)
@@ -219,8 +249,11 @@ class Output:
 
     call_id: CallId
     stream: Stream
+    """To which of the call's streams the chunk belongs."""
     offset: Count
+    """Bytes of output, of all streams, that came before this chunk."""
     payload: bytes = b""
+    """The chunk."""
 
 
 @frozen(kw_only=True)
@@ -233,12 +266,15 @@ class Result:
 
     call_id: CallId
     provenance: Provenance
+    """Who is responsible for this ending."""
     error: str = ""
+    """One line; empty on success."""
     data: Mapping[str, Any] = field(factory=dict)
     """The operation's report; see ``wire/operations.py``."""
     segments: tuple[Count, ...] = ()
-    """Lengths of the consecutive parts of the payload; their meaning is the operation's."""
+    """Lengths of the consecutive parts of the payload; their meaning is the operation's. Empty: one part."""
     payload: bytes = b""
+    """What the operation brought back."""
 
 
 @frozen(kw_only=True)
@@ -246,7 +282,9 @@ class LeaseLost:
     """The daemon took a slot back (quarantine, reset after a crash). Calls on it are answered separately."""
 
     lease: Lease
+    """As it was granted."""
     reason: str
+    """For people; at most 500 characters."""
 
 
 @frozen(kw_only=True)
@@ -254,6 +292,7 @@ class Drain:
     """The daemon stops taking leases; what runs may finish within ``grace_s``."""
 
     grace_s: Seconds
+    """Seconds that what runs has left."""
 
 
 # --- session frames: both directions ----------------------------------------------------------------------
@@ -265,6 +304,7 @@ class Credit:
 
     call_id: CallId
     limit_bytes: Count
+    """Bytes from the beginning of the stream. Never falls."""
 
 
 LinkFrame = Hello | Welcome | Ack | Heartbeat | Goodbye | Error

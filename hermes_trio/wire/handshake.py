@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from hermes_trio.wire.faults import PeerFault
+from hermes_trio.wire.faults import PeerFault, version_fault
 from hermes_trio.wire.frames import PROTOCOL_VERSION, ErrorCode, Hello, Limits, SessionId, Welcome
 
 MIN_MESSAGE_BYTES = 4096
@@ -34,11 +34,7 @@ def check_greeting(greeting: Hello | Welcome, session_id: SessionId) -> None:
     """
     path = type(greeting).__name__.lower()
     if greeting.protocol != PROTOCOL_VERSION:
-        raise PeerFault(
-            f"this side speaks version {PROTOCOL_VERSION} of the protocol, the peer {greeting.protocol}",
-            path=f"{path}.protocol",
-            code=ErrorCode.VERSION,
-        )
+        raise version_fault(greeting.protocol, path=f"{path}.protocol")
     if greeting.session_id != session_id:
         raise PeerFault("another session is meant", path=f"{path}.session_id", code=ErrorCode.SESSION)
     objection = objection_to_limits(greeting.limits)

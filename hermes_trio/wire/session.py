@@ -30,7 +30,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hermes_trio.errors import LocalProtocolError, Provenance
-from hermes_trio.wire.carrier import MAX_REASON_CHARACTERS, Carrier, Event, SessionReset
+from hermes_trio.wire.carrier import Carrier, Event, SessionReset
+from hermes_trio.wire.faults import MAX_REASON_CHARACTERS
 from hermes_trio.wire.frames import (
     Accepted,
     Call,

@@ -19,7 +19,7 @@ from hermes_trio.wire.codec import (
     structure_arguments,
     unstructure,
 )
-from hermes_trio.wire.faults import PeerFault
+from hermes_trio.wire.faults import PeerFault, error_of
 from hermes_trio.wire.headers import MAX_DEPTH
 from hermes_trio.wire.operations import BashArguments, BashReport, ReadFileArguments
 
@@ -297,6 +297,20 @@ def test_a_payload_behind_a_frame_that_has_none_is_refused() -> None:
     with pytest.raises(RemoteProtocolError) as caught:
         decode_frame(b'{"type":"ack","received":1}', b"x")
     assert caught.value.path == "ack.payload"
+
+
+@pytest.mark.parametrize("tag", ["hello", "welcome"])
+def test_a_greeting_of_another_version_is_refused_as_such_whatever_else_it_says(tag: str) -> None:
+    """A later version may have fields that this one does not know: its user must read the true reason."""
+    with pytest.raises(PeerFault, match="version 1 of the protocol, the peer version 2") as caught:
+        decode_frame(b'{"type":"%s","protocol":2,"news":true}' % tag.encode(), b"")
+    assert caught.value.code is f.ErrorCode.VERSION
+    assert error_of(caught.value) == f.Error(code=f.ErrorCode.VERSION, message=str(caught.value))
+
+
+def test_a_fault_without_a_code_is_told_as_a_breach_of_the_protocol() -> None:
+    """The text is cut, so that it fits into any message."""
+    assert error_of(RemoteProtocolError("x" * 999)) == f.Error(code=f.ErrorCode.PROTOCOL, message="x" * 500)
 
 
 def test_values_that_merely_look_suspicious_are_taken() -> None:
