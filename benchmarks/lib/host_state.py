@@ -14,6 +14,9 @@ from attrs import frozen
 MAX_ENTRIES = 300_000
 """A home directory may hold millions; what lies beyond is not compared, and the report says so."""
 SHOWN = 20
+_DATA_PREFIX = "hermes-trio-"
+"""Directories of daemons, ours or of others on this machine: they come and go, and hold workspaces. Whether
+our own are gone is asked of :class:`benchmarks.lib.watch.Watch`, which knows their names."""
 
 
 @frozen(kw_only=True)
@@ -104,7 +107,9 @@ def _first(names: Iterator[str] | frozenset[str]) -> tuple[str, ...]:
 
 def _walk_all(roots: Mapping[str, Path]) -> Iterator[tuple[str, Stamp]]:
     for label, root in roots.items():
-        for folder, _, names in os.walk(root):
+        for folder, folders, names in os.walk(root):
+            if folder == str(root):
+                folders[:] = [name for name in folders if not name.startswith(_DATA_PREFIX)]
             shown = label + folder[len(str(root)) :]
             for path, name in [(folder, shown), *((f"{folder}/{each}", f"{shown}/{each}") for each in names)]:
                 stamp = _stamp(path)

@@ -1,9 +1,9 @@
-"""What ``/proc`` tells about processes: whose child, which namespaces, how much memory."""
+"""What ``/proc`` tells about processes: whose child, since when, how much memory."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from attrs import frozen
@@ -20,8 +20,6 @@ class Process:
     started: int
     """Clock ticks after boot."""
     name: str
-    pid_namespace: str
-    """Empty when it may not be read."""
 
 
 def list_processes() -> dict[int, Process]:
@@ -40,20 +38,7 @@ def _read_process(pid: int) -> Process | None:
     fields = rest.split()
     if fields[0] == "Z":  # dead; only its parent has not looked yet
         return None
-    return Process(
-        pid=pid,
-        parent=int(fields[1]),
-        started=int(fields[19]),
-        name=name,
-        pid_namespace=_read_link(pid, "ns/pid"),
-    )
-
-
-def _read_link(pid: int, name: str) -> str:
-    try:
-        return os.readlink(PROC / str(pid) / name)
-    except OSError:
-        return ""
+    return Process(pid=pid, parent=int(fields[1]), started=int(fields[19]), name=name)
 
 
 def descendants(pid: int, processes: Mapping[int, Process]) -> list[Process]:
@@ -79,11 +64,18 @@ def resident_bytes(pid: int) -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def is_running_module(pid: int, module: str) -> bool:
-    """Whether it was started as ``python -m module``, or as a program of that name with dashes."""
+def command_line(pid: int) -> list[str]:
+    """The words it was started with; none when it has ended."""
     try:
         words = (PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
     except OSError:
-        return False
-    names = {module.encode(), module.replace("_", "-").encode()}
-    return any(word.rpartition(b"/")[2] in names for word in words[:4])
+        return []
+    return [os.fsdecode(word) for word in words if word]
+
+
+def daemon_data_dir(words: Sequence[str]) -> str | None:
+    """Where a sandbox daemon with this command line keeps its data; ``None`` when it is none."""
+    names = {word.rpartition("/")[2] for word in words[:4]}
+    if not names & {"sandbox_daemon", "sandbox-daemon"} or "--data-dir" not in words[:-1]:
+        return None
+    return words[words.index("--data-dir") + 1]

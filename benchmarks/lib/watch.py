@@ -9,8 +9,9 @@ from attrs import define, field
 
 from benchmarks.lib.processes import (
     Process,
+    command_line,
+    daemon_data_dir,
     descendants,
-    is_running_module,
     list_processes,
     resident_bytes,
 )
@@ -47,8 +48,10 @@ class Memory:
 class Watch:
     """Samples ``/proc``. Set ``warm_after``, count ``done``, run :meth:`run` beside the work.
 
-    A process *survives* when it is alive after everything was closed and either was seen among our
-    descendants, or lives in a PID namespace in which we have seen one: leaving one's parents is no escape.
+    A process *survives* when it was seen among our descendants, or is a child of one that was, and is alive
+    after everything was closed. Who leaves its parents is seen all the same: orphans of a PID namespace become
+    children of its first process, which is our descendant for as long as the namespace lives. (The number of a
+    namespace proves nothing: the kernel gives it to somebody else as soon as it is free.)
     """
 
     daemon: Memory = field(factory=Memory)
@@ -56,7 +59,7 @@ class Watch:
     warm_after: int = 0
     done: int = 0
     _seen: set[tuple[int, int]] = field(factory=set, repr=False)
-    _namespaces: set[str] = field(factory=set, repr=False)
+    _data_dirs: set[str] = field(factory=set, repr=False)
 
     async def run(self) -> None:
         """Looks twice a second until cancelled.
@@ -70,20 +73,22 @@ class Watch:
 
     def look(self) -> None:
         """Takes one sample."""
-        processes = list_processes()
-        below = descendants(os.getpid(), processes)
-        own = os.readlink("/proc/self/ns/pid")
+        below = descendants(os.getpid(), list_processes())
         self._seen |= {(process.pid, process.started) for process in below}
-        self._namespaces |= {process.pid_namespace for process in below} - {"", own}
+        found = {each.pid: daemon_data_dir(command_line(each.pid)) for each in below}
+        daemons = {pid: data_dir for pid, data_dir in found.items() if data_dir is not None}
+        self._data_dirs |= set(daemons.values())
         warm = self.done >= self.warm_after
         self.executor.record(resident_bytes(os.getpid()), warm=warm)
-        daemons = [each.pid for each in below if is_running_module(each.pid, "sandbox_daemon")]
         self.daemon.record(sum(map(resident_bytes, daemons)), warm=warm)
 
     def survivors(self) -> list[Process]:
         """Who should be gone by now; ask after everything was closed."""
-        return [
-            process
-            for process in list_processes().values()
-            if (process.pid, process.started) in self._seen or process.pid_namespace in self._namespaces
-        ]
+        processes = list_processes()
+        known = [each for each in processes.values() if (each.pid, each.started) in self._seen]
+        found = {each.pid: each for one in known for each in (one, *descendants(one.pid, processes))}
+        return list(found.values())
+
+    def left_directories(self) -> list[str]:
+        """Data directories of our daemons that are still there; ask after everything was closed."""
+        return sorted(path for path in self._data_dirs if os.path.exists(path))

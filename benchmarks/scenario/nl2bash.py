@@ -114,7 +114,8 @@ class Nl2Bash(Scenario):
         await self._run_all(setting, console, watch, tally)
         wall_s = time.perf_counter() - started_s
         after = await trio.to_thread.run_sync(capture_host_state, roots)
-        changes, survivors = compare(before, after), [process.name for process in watch.survivors()]
+        changes = compare(before, after)
+        survivors = [f"{process.name} ({process.pid})" for process in watch.survivors()]
         return Report(
             scenario=self.name,
             smoke=options.smoke,
@@ -126,9 +127,9 @@ class Nl2Bash(Scenario):
                 "limit_s": setting.limit_s,
             },
             findings=_findings(tally, watch, changes, survivors),
-            details=_details(setting, tally, watch, (before, after), wall_s),
+            details=_details(setting, tally, watch, (before, after), changes, wall_s),
             remarks=_remarks(before, after, changes),
-            problems=_problems(setting, tally, survivors, changes),
+            problems=_problems(setting, tally, survivors, changes, watch.left_directories()),
         )
 
     async def _run_all(self, setting: _Setting, console: Console, watch: Watch, tally: _Tally) -> None:
@@ -202,7 +203,12 @@ def _findings(
 
 
 def _details(
-    setting: _Setting, tally: _Tally, watch: Watch, states: tuple[HostState, HostState], wall_s: float
+    setting: _Setting,
+    tally: _Tally,
+    watch: Watch,
+    states: tuple[HostState, HostState],
+    changes: HostChanges,
+    wall_s: float,
 ) -> dict[str, Any]:
     before, after = states
     return {
@@ -215,7 +221,7 @@ def _details(
         "memory": {"daemon": asdict(watch.daemon), "executor": asdict(watch.executor)},
         "files_compared": len(before.files),
         "files_sha256": {"before": before.digest(), "after": after.digest()},
-        **{f"new_{name}": list(found) for name, found in asdict(compare(before, after)).items()},
+        **{f"new_{name}": list(found) for name, found in asdict(changes).items()},
     }
 
 
@@ -231,7 +237,11 @@ def _remarks(before: HostState, after: HostState, changes: HostChanges) -> tuple
 
 
 def _problems(
-    setting: _Setting, tally: _Tally, survivors: Sequence[str], changes: HostChanges
+    setting: _Setting,
+    tally: _Tally,
+    survivors: Sequence[str],
+    changes: HostChanges,
+    left_directories: Sequence[str],
 ) -> tuple[str, ...]:
     problems = []
     unanswered = len(setting.commands) - tally.latency.count
@@ -241,6 +251,8 @@ def _problems(
         problems.append(f"{len(survivors)} processes survived: {', '.join(survivors[:10])}")
     if changes.files:
         problems.append(f"files outside the workspaces changed: {', '.join(changes.files)}")
+    if left_directories:
+        problems.append(f"{len(left_directories)} data directories of daemons were left")
     return tuple(problems)
 
 

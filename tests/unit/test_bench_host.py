@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,9 @@ from benchmarks.lib import host_state
 from benchmarks.lib.host_state import capture_host_state, compare, watched_roots
 from benchmarks.lib.processes import (
     Process,
+    command_line,
+    daemon_data_dir,
     descendants,
-    is_running_module,
     list_processes,
     resident_bytes,
 )
@@ -38,12 +40,14 @@ def test_changed_new_and_vanished_files_are_seen(tmp_path: Path) -> None:
 
 
 def test_an_untouched_host_is_the_same(tmp_path: Path) -> None:
-    """Looking changes nothing, nor does a file of anybody's that came and went."""
+    """Looking changes nothing, nor do files that came and went, or daemons of others."""
     (tmp_path / "file").write_text("x")
     roots = {"$ROOT": tmp_path}
     before = capture_host_state(roots)
     (tmp_path / "temporary").touch()
     (tmp_path / "temporary").unlink()
+    (tmp_path / "hermes-trio-of-others").mkdir()
+    (tmp_path / "hermes-trio-of-others" / "file").touch()
     after = capture_host_state(roots)
     assert compare(before, after).files == ()
     assert before.digest() == after.digest()
@@ -69,7 +73,7 @@ def test_the_home_directory_is_watched_under_a_neutral_name(monkeypatch: pytest.
 
 def process(pid: int, parent: int) -> Process:
     """A process of which only the family matters."""
-    return Process(pid=pid, parent=parent, started=0, name="x", pid_namespace="")
+    return Process(pid=pid, parent=parent, started=0, name="x")
 
 
 def test_descendants_are_found_at_any_depth() -> None:
@@ -82,14 +86,28 @@ def test_this_process_is_listed_with_its_memory() -> None:
     """Against the real /proc."""
     own = list_processes()[os.getpid()]
     assert own.parent == os.getppid()
-    assert own.pid_namespace == os.readlink("/proc/self/ns/pid")
     assert resident_bytes(os.getpid()) > 1_000_000
 
 
 def test_a_process_that_is_gone_has_no_memory_and_runs_nothing() -> None:
     """No pid is that high."""
     assert resident_bytes(2**30) == 0
-    assert not is_running_module(2**30, "sandbox_daemon")
+    assert command_line(2**30) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "data_dir"),
+    [
+        ("/usr/bin/python3 -m sandbox_daemon --slots 2 --data-dir /d", "/d"),
+        ("/usr/local/bin/sandbox-daemon --data-dir /d --slots 2", "/d"),
+        ("/usr/bin/python3 -m sandbox_daemon --data-dir", None),
+        ("/usr/bin/python3 -m other --data-dir /d", None),
+        ("", None),
+    ],
+)
+def test_a_daemon_is_known_by_its_command_line(line: str, data_dir: str | None) -> None:
+    """Started either way; what only looks like one is none."""
+    assert daemon_data_dir(line.split()) == data_dir
 
 
 def test_memory_growth_counts_from_the_first_warm_sample() -> None:
@@ -148,3 +166,27 @@ def test_workspaces_stay_with_their_trajectory_and_end_with_the_block() -> None:
         with pytest.raises(IndexError):
             workspaces.of("c")
     assert not one[0].exists()
+
+
+def test_a_directory_of_our_daemon_that_is_still_there_is_left(tmp_path: Path) -> None:
+    """Known by the daemon's command line while it ran."""
+    script = "import time; time.sleep(60)"
+    words = [sys.executable, "-c", script, "sandbox_daemon", "--data-dir", str(tmp_path)]
+    pid = os.posix_spawn(words[0], words, {})
+    watch = Watch()
+    try:
+        _wait_for_words(pid)
+        watch.look()
+    finally:
+        os.kill(pid, 9)
+        os.waitpid(pid, 0)
+    assert watch.left_directories() == [str(tmp_path)]
+    tmp_path.rmdir()
+    assert watch.left_directories() == []
+    assert watch.daemon.peak_bytes > 0
+
+
+def _wait_for_words(pid: int) -> None:
+    """Until the child has become its program; it needs no clock, only its turn."""
+    while "sandbox_daemon" not in command_line(pid):
+        os.sched_yield()
