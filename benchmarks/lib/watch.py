@@ -48,9 +48,9 @@ class Memory:
 class Watch:
     """Samples ``/proc``. Set ``warm_after``, count ``done``, run :meth:`run` beside the work.
 
-    A process *survives* when it was seen among our descendants, or is a child of one that was, and is alive
-    after everything was closed. Who leaves its parents is seen all the same: orphans of a PID namespace become
-    children of its first process, which is our descendant for as long as the namespace lives. (The number of a
+    A process *survives* when it was seen among our descendants, or is a child of one that was, and is
+    alive after everything was closed. Who leaves its parents is seen all the same: orphans of a PID namespace
+    become children of its first process, our descendant for as long as the namespace lives. (The number of a
     namespace proves nothing: the kernel gives it to somebody else as soon as it is free.)
     """
 
