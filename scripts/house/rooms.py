@@ -43,8 +43,8 @@ ARROWS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
         "models": _MODELS,
         "agents": _AGENTS,
         "rollouts": _ROLLOUTS,
-        # The shipped test kit stands above the executor, whose promises its suites are about. Its scripted model
-        # is asked in the agents' words, and finds the task by the mark that they put into the prompt.
+        # The shipped test kit stands above the executor, whose promises its suites are about. Its scripted
+        # model is asked in the agents' words, and finds the task by the mark that they put into the prompt.
         "testing": _EXECUTOR | {"executor", "models", "agents.prompt"},
         "bridge": _FACES,
         "api": _FACES,
