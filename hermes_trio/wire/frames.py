@@ -63,8 +63,11 @@ class Stream(StrEnum):
     """Which stream of a call a chunk belongs to."""
 
     STDIN = "stdin"
+    """What the call reads; the stream of input frames."""
     STDOUT = "stdout"
+    """What a command writes to file descriptor 1."""
     STDERR = "stderr"
+    """What a command writes to file descriptor 2."""
     DATA = "data"
     """A file's or an archive's bytes."""
 
