@@ -11,6 +11,7 @@ from hermes_trio.errors import UnavailableError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 Draw = Callable[[Report, "Figure"], None]
@@ -85,6 +86,8 @@ def _bars(axes: Axes, rows: Sequence[Measurement]) -> None:
         axes.bar(places, heights, width=0.25, label=name, color=_COLOURS[offset])
     axes.set_xticks(range(len(rows)), [row.contender for row in rows], rotation=20)
     axes.set_yscale("log")
+    axes.set_ylim(bottom=0.5 * min(row.summary.p50_ms for row in rows))
+    _plain_numbers(axes.yaxis)
 
 
 def draw_latency_against_throughput(report: Report, figure: Figure) -> None:
@@ -115,9 +118,20 @@ def dress_latency_axes(axes: Axes) -> None:
     """Log scales and names, the same in every picture of this kind."""
     axes.set_xscale("log")
     axes.set_yscale("log")
+    _plain_numbers(axes.xaxis)
+    _plain_numbers(axes.yaxis)
     axes.set_xlabel("throughput, calls/s (log)")
     axes.set_ylabel("latency, ms (log): p50, dotted p99")
     axes.grid(visible=True, which="both", alpha=0.2)
+
+
+def _plain_numbers(axis: Axis) -> None:
+    """1, 2, 5 of each decade as plain numbers: the default writes powers over one another."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def distinct_points(measurements: Sequence[Measurement]) -> list[dict[str, Any]]:
