@@ -73,6 +73,11 @@ def draw_bars(report: Report, figure: Figure) -> None:
         rows = [each for each in report.measurements if dict(each.labels) == labels]
         _bars(panel, rows)
         panel.set_title(", ".join(f"{name} {value}" for name, value in labels.items()))
+    # The panels share their axis, which follows the last one drawn unless it is told.
+    summaries = [each.summary for each in report.measurements]
+    panels[0].set_ylim(
+        0.5 * min(each.p50_ms for each in summaries), 1.5 * max(each.p99_ms for each in summaries)
+    )
     panels[0].set_ylabel("latency, ms (log)")
     panels[0].legend(frameon=False)
     figure.suptitle(report.scenario)
@@ -86,7 +91,6 @@ def _bars(axes: Axes, rows: Sequence[Measurement]) -> None:
         axes.bar(places, heights, width=0.25, label=name, color=_COLOURS[offset])
     axes.set_xticks(range(len(rows)), [row.contender for row in rows], rotation=20)
     axes.set_yscale("log")
-    axes.set_ylim(bottom=0.5 * min(row.summary.p50_ms for row in rows))
     _plain_numbers(axes.yaxis)
 
 
