@@ -30,12 +30,15 @@ _SECCOMP_SET_MODE_FILTER = 1
 _SECCOMP_FILTER_FLAG_SPEC_ALLOW = 4
 """Kernels before 5.16 would otherwise slow every process down with speculation mitigations."""
 
+_MSG_CMSG_CLOEXEC = 0x40000000
+"""linux/socket.h. What is passed for a command's three streams must not be held by it a second time."""
 _ANCILLARY_SPACE = _socket.CMSG_SPACE(4 * 4)
 _SHELLS = {b"bash": b"/bin/bash", b"sh": b"/bin/sh"}
 
 
 def main(descriptor: int) -> None:
     """Serves one socket until it ends."""
+    os.set_inheritable(descriptor, False)  # it was, to get here; a command must never hold it
     sock = _socket.socket(fileno=descriptor)
     kind, _, fixed, strings = protocol.unpack(sock.recv(protocol.MAX_MESSAGE_BYTES))
     if kind != protocol.CONFIGURE:
@@ -130,7 +133,9 @@ class Agent:
             self._herd.sweep()
 
     def _receive(self) -> bool:
-        data, ancillary, _, _ = self._socket.recvmsg(protocol.MAX_MESSAGE_BYTES, _ANCILLARY_SPACE)
+        data, ancillary, _, _ = self._socket.recvmsg(
+            protocol.MAX_MESSAGE_BYTES, _ANCILLARY_SPACE, _MSG_CMSG_CLOEXEC
+        )
         if not data:
             return False
         descriptors = _descriptors(ancillary)
