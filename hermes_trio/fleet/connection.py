@@ -83,6 +83,8 @@ class DaemonConnection:
         self._queued: dict[CallRecord, None] = {}  # posted, not yet written
         self._refusal: UnavailableError | None = None
         self._over = False
+        self.left = False
+        """This side said goodbye: the end that follows is the one that was wanted."""
         session = Session.for_executor(SessionId(uuid4().hex), limits=limits)
         self._pump = Pump(session, on_event=self._on_event, config=pump)
 
@@ -188,6 +190,7 @@ class DaemonConnection:
         Cancellation: atomic.
         """
         if not self._over:
+            self.left = True
             self._pump.post(lambda session: session.goodbye("the executor is leaving"))
             await self._pump.wait_flushed()
 

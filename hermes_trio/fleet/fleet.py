@@ -154,6 +154,8 @@ class Fleet:
                     self._note(member, exc, refused=True)
                     return
                 except (BrokenLinkError, RemoteProtocolError) as exc:
+                    if member.connection is not None and member.connection.left:
+                        return
                     was_up = member.connection is not None and member.connection.welcome is not None
                     self._note(member, exc)
                     pause_s = (
