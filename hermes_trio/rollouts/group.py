@@ -55,16 +55,10 @@ def plan_trajectories(tasks: Sequence[Task], *, group_size: int) -> Iterator[Ass
 class GroupTally:
     """What came of one group so far."""
 
-    size: int
     solved: int = 0
     graded: int = 0
     """Members with a reward."""
     masked: int = 0
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether every member was run, however it ended."""
-        return self.graded + self.masked == self.size
 
     @property
     def is_mixed(self) -> bool:

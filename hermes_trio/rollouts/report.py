@@ -138,7 +138,7 @@ class Tally:
 
     def __init__(self, tasks: Sequence[Task], *, group_size: int) -> None:
         self._group_size = group_size
-        self._groups = {task.id: GroupTally(size=group_size) for task in tasks}
+        self._groups = {task.id: GroupTally() for task in tasks}
         self._outcomes: Counter[Outcome] = Counter()
         self._turns = self._tool_calls = self._tool_errors = 0
         self._usage: Usage | None = None
