@@ -133,8 +133,9 @@ async def _greeted(
             )
     except trio.TooSlowError:
         raise AgentStartError(f"no hello within {START_LIMIT_S} s") from None
-    except OSError as error:
-        raise AgentStartError(f"no hello: {error.strerror}") from error
+    except ConnectionResetError:
+        data, ancillary = b"", []  # it ended with our first message unread
+        await trio.lowlevel.checkpoint()
     if not data:
         raise AgentStartError(f"it ended before its hello: {_complaint(complaints)}")
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 0)

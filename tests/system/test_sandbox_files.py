@@ -1,5 +1,7 @@
 """Files: nothing outside is read, written or even known to exist. Items 28 and 34 to 39 of the checklist."""
 
+# ruff: noqa: ASYNC110, ASYNC240 - a test may look at files, processes and clocks as it likes
+
 from __future__ import annotations
 
 import hashlib
@@ -53,8 +55,8 @@ async def test_nothing_outside_is_read_or_written(slots, path: str) -> None:
     """One answer whether it exists or not."""
     await slots.bash(
         "mkdir -p a; ln -s /etc/passwd link-out; ln -s /etc/missing link-out-missing; ln -s /etc link-dir;"
-        "ln -s ../../etc/passwd link-relative; ln -s /proc/self/environ link-proc; ln -s /proc/self/fd/0 link-fd;"
-        "ln -s link-out link-link"
+        "ln -s ../../etc/passwd link-relative; ln -s /proc/self/environ link-proc;"
+        "ln -s /proc/self/fd/0 link-fd; ln -s link-out link-link"
     )
     for outcome in (await slots.read(path), await slots.write(path, b"planted")):
         assert (outcome.provenance, outcome.error, outcome.payload) == (Provenance.DENIED, DENIED, b"")
@@ -83,7 +85,9 @@ async def test_a_dangling_or_circular_link_is_an_error_of_the_path(slots) -> Non
     assert (await slots.write("circle", b"x")).provenance in (Provenance.TOOL_ERROR, Provenance.DENIED)
 
 
-@pytest.mark.parametrize("make", ["mkfifo thing", "mkdir thing", "python3 -c 'import socket; socket.socket(1).bind(\"thing\")'"])
+@pytest.mark.parametrize(
+    "make", ["mkfifo thing", "mkdir thing", "python3 -c 'import socket; socket.socket(1).bind(\"thing\")'"]
+)
 async def test_only_regular_files_are_read_or_replaced(slots, make: str) -> None:
     """A FIFO does not block."""
     await slots.bash(make)
@@ -111,7 +115,9 @@ async def test_impossible_paths_are_bad_requests(slots, path: str) -> None:
     assert (await slots.write(path, b"")).provenance is Provenance.INVALID_REQUEST
 
 
-@pytest.mark.parametrize("name", [".hidden", " space", "-dash", "new\nline", "ü" * 120, "\udcff\udcfe", "x" * 255])
+@pytest.mark.parametrize(
+    "name", [".hidden", " space", "-dash", "new\nline", "ü" * 120, "\udcff\udcfe", "x" * 255]
+)
 async def test_any_name_a_file_can_have_works(slots, name: str) -> None:
     """Names are bytes; surrogates stand for those that are not UTF-8."""
     assert (await slots.write(name, b"content")).error == ""
@@ -167,7 +173,9 @@ async def test_a_failed_write_leaves_nothing_half_written(slots) -> None:
 async def test_a_race_of_swapped_links_reads_nothing_foreign(slots) -> None:
     """resolve-then-open loses this race in one of fifty tries."""
     await slots.write("real/f", b"inside")
-    await slots.bash("mkdir real2; echo inside > real2/f; ln -s /etc outside; cp /etc/hostname real2/hostname")
+    await slots.bash(
+        "mkdir real2; echo inside > real2/f; ln -s /etc outside; cp /etc/hostname real2/hostname"
+    )
     seen: set[str] = set()
     swapper = (
         "import os\n"
@@ -177,7 +185,8 @@ async def test_a_race_of_swapped_links_reads_nothing_foreign(slots) -> None:
         "        os.symlink(target, 'at.new'); os.rename('at.new', 'at')\n"
     )
     await slots.write("swap.py", swapper.encode())
-    # The slot takes one call at a time, so the swapper runs from outside, as the slot's uid would from inside.
+    # The slot takes one call at a time, so the swapper runs from outside, as the slot's uid would from
+    # inside.
     stop = trio.Event()
 
     def swap() -> None:

@@ -83,7 +83,9 @@ async def test_the_tail_survives_20000_lines(slots) -> None:
     assert outcome.data["truncated"] is True
 
 
-@pytest.mark.parametrize(("kept", "expected"), [(0, b""), (1, b"9"), (4, b"0189"), (10, b"0123456789"), (11, b"0123456789")])
+@pytest.mark.parametrize(
+    ("kept", "expected"), [(0, b""), (1, b"9"), (4, b"0189"), (10, b"0123456789"), (11, b"0123456789")]
+)
 async def test_the_caller_says_how_much_is_kept(slots, kept: int, expected: bytes) -> None:
     """Half of it head, the rest tail."""
     outcome = await slots.bash("printf 0123456789", max_output_bytes=kept)

@@ -1,5 +1,7 @@
 """Processes that do not want to end, and the proof that they did. Items 12 to 22 of the checklist."""
 
+# ruff: noqa: ASYNC110 - a test may look at files, processes and clocks as it likes
+
 from __future__ import annotations
 
 import math
@@ -41,7 +43,9 @@ async def test_what_outlives_a_command_is_gone_before_its_result(slots, escape: 
 async def test_a_child_that_holds_the_pipe_is_told_of(slots) -> None:
     """``pipe_still_held`` says that output might have gone on; a silent child does not set it."""
     assert (await slots.bash("setsid sleep 1000 & echo hi")).data["pipe_still_held"] is True
-    assert (await slots.bash("exec 3>&1; setsid sleep 1000 >/dev/null 2>&1 3>&- & sleep 0.2")).data["pipe_still_held"] is False
+    assert (await slots.bash("exec 3>&1; setsid sleep 1000 >/dev/null 2>&1 3>&- & sleep 0.2")).data[
+        "pipe_still_held"
+    ] is False
     assert (await slots.bash("echo hi")).data["pipe_still_held"] is False
 
 
@@ -84,9 +88,11 @@ async def test_a_stopped_tree_is_killed(slots) -> None:
 async def test_a_cancel_kills_300_sessions_at_once(slots) -> None:
     """No grace for a cancel."""
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(slots.bash, "for i in $(seq 240); do setsid sleep 1000 & done; echo > up; sleep 1000")
+        nursery.start_soon(
+            slots.bash, "for i in $(seq 240); do setsid sleep 1000 & done; echo > up; sleep 1000"
+        )
         with trio.fail_after(10):
-            while not (slots.workspace / "up").exists():  # noqa: ASYNC110 - a file has no event
+            while not (slots.workspace / "up").exists():
                 await trio.sleep(0.01)
         began = time.perf_counter()
         nursery.cancel_scope.cancel()
@@ -126,7 +132,11 @@ async def test_a_signal_is_told_from_an_exit(slots) -> None:
     assert (outcome.data["exit_code"], outcome.data["signal"]) == (139, signal.SIGSEGV)
     assert (outcome.data["ending"], outcome.error) == ("signalled", "Exit code: 139")
     outcome = await slots.bash("exit 139")
-    assert (outcome.data["exit_code"], outcome.data["signal"], outcome.data["ending"]) == (139, None, "exited")
+    assert (outcome.data["exit_code"], outcome.data["signal"], outcome.data["ending"]) == (
+        139,
+        None,
+        "exited",
+    )
 
 
 async def test_closed_output_is_no_end(slots) -> None:
@@ -166,7 +176,7 @@ async def test_shell_directory_and_environment_are_the_calls(slots) -> None:
     assert await slots.text("echo ${BASH_VERSION:-none}", shell="sh") == "none\n"
     await slots.bash("mkdir -p deep/er")
     assert await slots.text("pwd", cwd="deep/er") == "/workspace/deep/er\n"
-    assert await slots.text("pwd; echo \"$ADDED\"", environment={"ADDED": "a b\nc"}) == "/workspace\na b\nc\n"
+    assert await slots.text('pwd; echo "$ADDED"', environment={"ADDED": "a b\nc"}) == "/workspace\na b\nc\n"
     assert await slots.text("echo ${ADDED:-gone}") == "gone\n"
 
 
