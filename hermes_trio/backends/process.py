@@ -171,9 +171,9 @@ async def open_daemon_process(
             that no daemon says.
         TooSlowError: it did not serve within ``start_limit_s``.
     """
-    process = await _spawn(argv)
-    daemon = DaemonProcess(process)
     async with open_background_nursery() as nursery:
+        process = await _spawn(argv)
+        daemon = DaemonProcess(process)  # no checkpoint from its birth to the block that sees to its end
         try:
             nursery.start_soon(daemon._keep_stderr)
             await _wait_ready(daemon, start_limit_s)

@@ -1,4 +1,12 @@
-"""A nursery for helpers of a block: they end with the block, and do not rewrap what the block raises."""
+"""A nursery for the helpers of a block.
+
+They outlive a cancel of the block, end when it has ended, and do not rewrap what it raises.
+
+Theory of operation. When everything is cancelled from outside, the order must still be: first the block, to
+its very end (it may have to say goodbye over a link whose reader is a helper, or to a daemon that is one),
+then the helpers. Plain nesting cancels both at the same moment. So the helpers live in a nursery of their
+own, inside a shielded task, whose scope is cancelled when the block is over.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +30,12 @@ class _Held:
 
 @asynccontextmanager
 async def open_background_nursery() -> AsyncIterator[trio.Nursery]:
-    """Open a nursery whose tasks serve the block and are cancelled when the block ends.
+    """Open a nursery whose tasks serve the block and are cancelled when the block has ended.
 
-    A plain nursery wraps the block's own exception in a group, although the block knows nothing of the
-    helpers behind it. Here it leaves as it was raised. A helper that fails still cancels the block, and its
-    exception comes out in a group, together with the block's own if there is one.
+    A cancel from outside reaches the block only. The block's exception leaves as it was raised: a plain
+    nursery would wrap it in a group, although the block knows nothing of the helpers behind it. A helper
+    that fails still cancels the block, and comes out in a group, with the block's own exception if there
+    is one.
 
     Cancellation: shielded, for as long as the helpers need to end: whoever starts one bounds it.
 
@@ -34,17 +43,31 @@ async def open_background_nursery() -> AsyncIterator[trio.Nursery]:
         The nursery, for the function that opened it and nobody else.
     """
     held = _Held()
+    service = trio.CancelScope(shield=True)
+    hosted: list[trio.Nursery] = []
     try:
         async with trio.open_nursery() as nursery:
-            with held:
-                yield nursery
-            # The shield makes every Cancelled of a helper this nursery's own, whoever cancelled first; else
-            # a cancel from outside would come out of here in a group and hide what the block raised.
-            nursery.cancel_scope.shield = True
-            nursery.cancel_scope.cancel()
+            # Not nursery.start: when that is cancelled as the task reports, the task stays where a shield
+            # keeps it for ever.
+            ready = trio.Event()
+            nursery.start_soon(_host_helpers, service, hosted, ready)
+            try:
+                await ready.wait()
+                with held:
+                    yield hosted[0]
+            finally:
+                service.cancel()
     except BaseExceptionGroup as group:
         if held.error is None or isinstance(held.error, trio.Cancelled):
             raise
         raise BaseExceptionGroup("a block and its helpers failed", [held.error, *group.exceptions]) from None
     if held.error is not None:
         raise held.error
+
+
+async def _host_helpers(service: trio.CancelScope, hosted: list[trio.Nursery], ready: trio.Event) -> None:
+    with service:
+        async with trio.open_nursery() as helpers:
+            hosted.append(helpers)
+            ready.set()
+            await trio.sleep_forever()

@@ -4,6 +4,7 @@ import pytest
 import trio
 
 from hermes_trio.link.background import open_background_nursery
+from hermes_trio.testing.checkpoints import cancel_at_every_checkpoint
 
 
 async def test_helpers_end_with_the_block():
@@ -59,6 +60,52 @@ async def test_a_cancel_from_outside_passes_through():
     assert scope.cancelled_caught
 
 
+async def test_helpers_outlive_a_cancel_until_the_block_is_over(autojump_clock):
+    """The block may still need them to say goodbye."""
+    order = []
+
+    async def helper():
+        try:
+            await trio.sleep_forever()
+        finally:
+            order.append("helper")
+
+    with trio.CancelScope() as scope:
+        async with open_background_nursery() as nursery:
+            nursery.start_soon(helper)
+            await trio.testing.wait_all_tasks_blocked()
+            scope.cancel()
+            with trio.CancelScope(shield=True):
+                await trio.sleep(1)
+            order.append("block")
+    assert order == ["block", "helper"]
+
+
+async def test_a_cancel_anywhere_leaves_no_helper():
+    """Nor does it hang: the shield ends with the block."""
+    running = []
+
+    async def helper():
+        running.append(1)
+        try:
+            await trio.sleep_forever()
+        finally:
+            running.pop()
+
+    async def use():
+        async with open_background_nursery() as nursery:
+            nursery.start_soon(helper)
+            await trio.lowlevel.checkpoint()
+
+    async def check():
+        await trio.lowlevel.checkpoint()
+        assert not running
+
+    with trio.fail_after(5):
+        report = await cancel_at_every_checkpoint(use, check=check)
+    assert report.cancelled > 4
+
+
 async def test_a_helpers_failure_ends_the_block():
     """And comes out in a group, as from any nursery."""
 
@@ -71,7 +118,7 @@ async def test_a_helpers_failure_ends_the_block():
             nursery.start_soon(fail)
             await trio.sleep_forever()
 
-    with pytest.RaisesGroup(pytest.RaisesExc(KeyError, match="helper")):
+    with pytest.RaisesGroup(pytest.RaisesExc(KeyError, match="helper"), flatten_subgroups=True):
         await block()
 
 
@@ -91,6 +138,8 @@ async def test_both_failures_come_out():
             raise ValueError("mine")
 
     with pytest.RaisesGroup(
-        pytest.RaisesExc(ValueError, match="mine"), pytest.RaisesExc(KeyError, match="helper")
+        pytest.RaisesExc(ValueError, match="mine"),
+        pytest.RaisesExc(KeyError, match="helper"),
+        flatten_subgroups=True,
     ):
         await block()
