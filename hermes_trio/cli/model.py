@@ -66,7 +66,7 @@ async def _served_name(base_url: str, api_key: str | None) -> str | None:
                 response = await client.get(url, headers=headers)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise UnavailableError(
-                f"{told} cannot be reached: {str(error) or type(error).__name__}.",
+                f"{told} cannot be reached: {(str(error) or type(error).__name__).rstrip('.')}.",
                 mend="Start it, or give another --model URL.",
             ) from error
         return _only_model(response, told)
