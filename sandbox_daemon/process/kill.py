@@ -13,8 +13,6 @@ from sandbox_daemon.isolation.launch import AgentProcess
 from sandbox_daemon.isolation.levels import Level
 from sandbox_daemon.process.supervise import KILL_LIMIT_S
 
-_ROUNDS = 20
-
 
 async def kill_slot(agent: AgentProcess) -> bool:
     """Kills everything in the slot. True: shown dead.
@@ -28,7 +26,7 @@ async def kill_slot(agent: AgentProcess) -> bool:
             case Level.UID:
                 await _kill_uid(agent)
             case Level.NONE:
-                _kill_descendants(agent)
+                await _kill_descendants(agent)
         await agent.wait_dead()
         return agent.launch.level is not Level.UID or not any(_processes_of(agent.launch.uid))
     return False
@@ -44,6 +42,8 @@ async def _kill_uid(agent: AgentProcess) -> None:
     finally:
         os.close(pidfd)
         killer.wait()
+    for pid in list(_processes_of(agent.launch.uid)):
+        await _kill_one(pid)  # it has its signal already; this waits for its death
 
 
 def _start_killer(agent: AgentProcess) -> subprocess.Popen[bytes]:
@@ -61,26 +61,33 @@ def _start_killer(agent: AgentProcess) -> subprocess.Popen[bytes]:
     )
 
 
-def _kill_descendants(agent: AgentProcess) -> None:
+async def _kill_descendants(agent: AgentProcess) -> None:
     """The agent is their subreaper: as long as it lives (stopped), orphans stay below it and are found."""
+    await trio.lowlevel.checkpoint()
     try:
         signal.pidfd_send_signal(agent.pidfd, signal.SIGSTOP)
     except ProcessLookupError:
         return
-    for _ in range(_ROUNDS):
-        alive = [pid for pid in _descendants(agent.pid) if not _is_zombie(pid)]
-        if not alive:
-            break
+    while alive := [pid for pid in _descendants(agent.pid) if not _is_zombie(pid)]:
         for pid in alive:
-            _kill(pid)
+            await _kill_one(pid)
     agent.kill_nowait()
 
 
-def _kill(pid: int) -> None:
+async def _kill_one(pid: int) -> None:
+    """Waits for its death: its children become the agent's only then."""
     try:
-        os.kill(pid, signal.SIGKILL)
+        pidfd = os.pidfd_open(pid)
     except ProcessLookupError:
+        await trio.lowlevel.checkpoint()
         return
+    try:
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        await trio.lowlevel.wait_readable(pidfd)
+    except ProcessLookupError:
+        await trio.lowlevel.checkpoint()
+    finally:
+        os.close(pidfd)
 
 
 def _descendants(pid: int) -> Iterator[int]:

@@ -241,8 +241,9 @@ from sandbox_daemon.slots.pool import SlotPoolConfig, open_slot_pool
 async def main():
     data = Path(sys.argv[1])
     isolation = await probe(sys.argv[2], data)
-    async with open_slot_pool(SlotPoolConfig(slots=16, data_dir=data), isolation) as pool,
-        trio.open_nursery() as nursery: for number in range(16):
+    config = SlotPoolConfig(slots=16, data_dir=data)
+    async with open_slot_pool(config, isolation) as pool, trio.open_nursery() as nursery:
+        for number in range(16):
             lease = await pool.acquire(owner="o", trajectory_id=str(number))
             text = "setsid bash -c 'trap : TERM; while :; do sleep 1; done' & sleep 1000 & sleep 1000"
             nursery.start_soon(pool.bash, lease, BashArguments(command=text))
