@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import trio
@@ -18,18 +19,18 @@ from hermes_trio.errors import BrokenLinkError, LocalProtocolError, Provenance, 
 from hermes_trio.link.message import MessageLink
 from hermes_trio.link.pump import Pump, PumpConfig
 from hermes_trio.wire.codec import FrameDecoder, encode_frame
+from hermes_trio.wire.faults import PeerFault, error_of
 from hermes_trio.wire.frames import (
-    PROTOCOL_VERSION,
     Call,
     CallId,
     Cancel,
     Epoch,
-    Error,
     ErrorCode,
     Frame,
     Goodbye,
     Hello,
     Limits,
+    SessionId,
     SlotId,
 )
 from hermes_trio.wire.operations import Operation
@@ -63,7 +64,7 @@ class Host:
     isolation: Mapping[str, Any]
     limits: Limits = field(factory=Limits)
     pump: PumpConfig = field(factory=PumpConfig)
-    peers: set[Peer] = field(factory=set, repr=False)
+    peers: dict[SessionId, Peer] = field(factory=dict, repr=False)
     """Those that are being served now."""
 
 
@@ -87,16 +88,32 @@ async def serve_peer(link: MessageLink, *, host: Host) -> None:
         host: what all peers share.
     """
     try:
-        hello = await _read_hello(link, host.limits)
-    except (BrokenLinkError, RemoteProtocolError) as exc:
+        session = _greet(await _read_hello(link, host.limits), host)
+    except BrokenLinkError as exc:
         logger.info("a peer was let go before its hello: %s", exc)
         return
-    if hello.protocol != PROTOCOL_VERSION:
-        text = (
-            f"this daemon speaks protocol version {PROTOCOL_VERSION}, the executor version {hello.protocol}"
-        )
-        await _refuse(link, ErrorCode.VERSION, text)
+    except RemoteProtocolError as exc:
+        logger.warning("a peer was refused: %s", exc)
+        await _say_why(link, exc)
         return
+    peer = Peer(session, host=host)
+    host.peers[session.session_id] = peer
+    try:
+        await peer.run(link)
+    finally:
+        del host.peers[session.session_id]
+        with trio.CancelScope(shield=True):  # bounded by the pool: each kill and reset has its own limit
+            await host.pool.release_owner(session.session_id)
+
+
+def _greet(hello: Hello, host: Host) -> Session:
+    """A session whose welcome is queued.
+
+    Raises:
+        RemoteProtocolError: the hello cannot be answered.
+    """
+    if hello.session_id in host.peers:
+        raise PeerFault("the session is open on another link", code=ErrorCode.SESSION)
     session = Session.for_daemon(
         hello,
         epoch=host.epoch,
@@ -106,22 +123,14 @@ async def serve_peer(link: MessageLink, *, host: Host) -> None:
         isolation=host.isolation,
     )
     session.accept(hello)
-    peer = Peer(session, host=host, owner=hello.session_id)
-    host.peers.add(peer)
-    try:
-        await peer.run(link)
-    finally:
-        host.peers.discard(peer)
-        with trio.CancelScope(shield=True):  # bounded by the pool: each kill and reset has its own limit
-            await host.pool.release_owner(hello.session_id)
+    return session
 
 
 class Peer:
     """The calls of one session."""
 
-    def __init__(self, session: Session, *, host: Host, owner: str) -> None:
-        self._session = session
-        self._operations = Operations(host.pool, owner=owner)
+    def __init__(self, session: Session, *, host: Host) -> None:
+        self._operations = Operations(host.pool, owner=session.session_id)
         self._turnstile = Turnstile()
         self._running: dict[CallId, _Running] = {}
         self._pump = Pump(session, on_event=self._on_event, config=host.pump)
@@ -245,9 +254,9 @@ async def _read_hello(link: MessageLink, limits: Limits) -> Hello:
     frames: list[tuple[int | None, Frame]] = []
     with trio.move_on_after(HELLO_LIMIT_S):
         while not frames:
-            frames = decoder.feed(await link.receive_message())
+            frames = decoder.feed(await link.receive_message(), at_most=1)
     match frames:
-        case [(None, Hello() as hello)]:
+        case [(None, Hello() as hello)] if not decoder.leftover:
             return hello
         case []:
             raise BrokenLinkError(f"no hello within {HELLO_LIMIT_S} s")
@@ -255,8 +264,8 @@ async def _read_hello(link: MessageLink, limits: Limits) -> Hello:
             raise RemoteProtocolError("the link does not begin with a hello, alone")
 
 
-async def _refuse(link: MessageLink, code: ErrorCode, message: str) -> None:
-    logger.warning("a peer was refused: %s", message)
-    with trio.move_on_after(1.0):
-        await link.send_message(encode_frame(Error(code=code, message=message)))
-        await link.receive_message()  # until the peer has read it and closes
+async def _say_why(link: MessageLink, fault: RemoteProtocolError) -> None:
+    """Tell a refused peer the reason, and wait a moment for it to read that and close."""
+    with suppress(BrokenLinkError), trio.move_on_after(1.0):
+        await link.send_message(encode_frame(error_of(fault)))
+        await link.receive_message()

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import urllib.request
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ import trio
 import hermes_trio as ht
 from hermes_trio.link.websocket import open_websocket_link
 from hermes_trio.wire.codec import FrameDecoder, encode_frame
-from hermes_trio.wire.frames import Error, ErrorCode, Hello, Limits, SessionId
+from hermes_trio.wire.frames import Error, ErrorCode, Hello, Limits, SessionId, Welcome
 
 TOKEN = "t" * 64
 
@@ -136,19 +137,47 @@ async def test_another_protocol_version_is_refused_by_name(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("garbage", [b"", b"\0" * 64, b"\xff" * 64, b"GET / HTTP/1.1\r\n\r\n", b"{}" * 1000])
+@pytest.mark.parametrize(
+    "garbage",
+    [b"\0" * 64, b"\xff" * 64, b"GET / HTTP/1.1\r\n\r\n", b"{}" * 1000],
+    ids=["zeros", "ones", "http", "json"],
+)
 async def test_garbage_ends_its_own_link_only(
     garbage: bytes, daemon: tuple[subprocess.Popen[str], str]
 ) -> None:
-    """The daemon goes on, and serves the next one."""
+    """It is told why, and the daemon serves the next one."""
     _, url = daemon
     async with open_websocket_link(url, token=TOKEN, max_message_bytes=1 << 20, connect_timeout=5) as link:
         await link.send_message(garbage)
-        if garbage:
-            with pytest.raises(ht.BrokenLinkError):
-                await link.receive_message()
+        [(_, answer)] = FrameDecoder(1 << 20).feed(await link.receive_message())
+        assert isinstance(answer, Error)
+        with pytest.raises(ht.BrokenLinkError):
+            await link.receive_message()
     async with ht.open_static_backend([url], token=TOKEN) as backend, ht.open_executor(backend) as executor:
         assert (await executor.execute("t", ht.ToolCall("bash", {"command": "echo on"}))).output == "on"
+
+
+@pytest.mark.slow
+async def test_a_second_link_cannot_take_a_session_that_is_open(
+    daemon: tuple[subprocess.Popen[str], str],
+) -> None:
+    """Whoever guesses or copies a session id gets nothing; the session goes on."""
+    _, url = daemon
+    hello = encode_frame(
+        Hello(protocol=1, session_id=SessionId("one"), epoch=None, received=0, limits=Limits())
+    )
+    answers = []
+    async with AsyncExitStack() as stack:
+        for _ in range(2):
+            link = await stack.enter_async_context(
+                open_websocket_link(url, token=TOKEN, max_message_bytes=1 << 20, connect_timeout=5)
+            )
+            await link.send_message(hello)
+            [(_, answer)] = FrameDecoder(1 << 20).feed(await link.receive_message())
+            answers.append(answer)
+    assert isinstance(answers[0], Welcome)
+    assert isinstance(answers[1], Error)
+    assert answers[1].code is ErrorCode.SESSION
 
 
 @pytest.mark.slow
