@@ -105,7 +105,7 @@ class CallTiming:
 
 @frozen(kw_only=True)
 class TrajectoryRecord:
-    """One line of ``trajectories.jsonl``. ``docs/reference/task-file.md`` lists its members.
+    """One line of ``trajectories.jsonl``. ``docs/reference/cli.md`` lists its members.
 
     Args:
         task_id: the task's.
