@@ -38,12 +38,16 @@ async def open_interruptible() -> AsyncIterator[Interruption]:
     interruption = Interruption()
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
+            body = trio.CancelScope()
 
             async def watch() -> None:
+                # Outside of what it cancels, so that it takes later signals too: those that nobody took
+                # when the receiver closes are raised again, and SIGTERM would end the program there.
                 async for number in signals:
                     interruption.signal_number = interruption.signal_number or number
-                    nursery.cancel_scope.cancel()
+                    body.cancel()
 
             nursery.start_soon(watch)
-            yield interruption
+            with body:
+                yield interruption
             nursery.cancel_scope.cancel()
