@@ -28,7 +28,7 @@ class BadRequestError(Exception):
 
 def command_spec(arguments: BashArguments, stdin: bytes) -> CommandSpec:
     """A command that the agent can start. ``BadRequestError`` names the field."""
-    command = os.fsencode(arguments.command)
+    command = _encoded(arguments.command, "bash", "command")
     if b"\0" in command:
         raise BadRequestError("bash: field 'command': holds a NUL")
     if len(command) > MAX_COMMAND_BYTES:
@@ -53,6 +53,7 @@ def _environment(pairs: dict[str, str]) -> bytes:
             raise BadRequestError(
                 "bash: field 'environment': a name is empty or holds '=', or there is a NUL"
             )
+    _encoded("".join(pairs) + "".join(pairs.values()), "bash", "environment")
     packed = protocol.pack_environment(pairs)
     if len(packed) > MAX_ENVIRONMENT_BYTES:
         raise BadRequestError(f"bash: field 'environment': more than {MAX_ENVIRONMENT_BYTES} bytes")
@@ -61,15 +62,20 @@ def _environment(pairs: dict[str, str]) -> bytes:
 
 def path_bytes(path: str, *, operation: str, field: str = "path") -> bytes:
     """A path the agent can be asked for. ``BadRequestError`` names the field."""
-    try:
-        encoded = os.fsencode(path)
-    except UnicodeEncodeError:
-        raise BadRequestError(f"{operation}: field '{field}': is not text") from None
+    encoded = _encoded(path, operation, field)
     if not encoded or b"\0" in encoded:
         raise BadRequestError(f"{operation}: field '{field}': is empty or holds a NUL")
     if len(encoded) > MAX_PATH_BYTES:
         raise BadRequestError(f"{operation}: field '{field}': more than {MAX_PATH_BYTES} bytes")
     return encoded
+
+
+def _encoded(text: str, operation: str, field: str) -> bytes:
+    """The bytes a text stands for: UTF-8, and for what is not, the surrogates of PEP 383."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise BadRequestError(f"{operation}: field '{field}': is not text") from None
 
 
 def check_max_bytes(max_bytes: int, *, operation: str) -> None:

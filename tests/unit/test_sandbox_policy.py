@@ -1,0 +1,184 @@
+"""From what a slot shall be to the command line that makes it so."""
+
+from __future__ import annotations
+
+import pytest
+from attrs import evolve
+
+from sandbox_daemon.agent import protocol
+from sandbox_daemon.isolation import suite
+from sandbox_daemon.isolation.host import SystemLayout
+from sandbox_daemon.isolation.levels import Isolation, Level, cuts_network
+from sandbox_daemon.isolation.policy import (
+    Launch,
+    SlotLimits,
+    command_line,
+    configuration,
+    root_inside,
+    sweep_mode,
+)
+
+LAUNCH = Launch(
+    level=Level.NS,
+    workspace="/data/slots/slot_0/workspace",
+    etc="/data/etc",
+    etc_binds=("ssl/certs",),
+    layout=SystemLayout(links=(("/bin", "usr/bin"),), folders=("/lib64",)),
+    interpreter="/usr/bin/python3",
+    bwrap="/usr/bin/bwrap",
+    uid=70_003,
+    seccomp=True,
+)
+
+
+def line(launch: Launch) -> list[str]:
+    """Its command line."""
+    return command_line(launch, code_fd=11, socket_fd=12)
+
+
+def pairs(launch: Launch) -> str:
+    """The command line as one text, for looking at neighbours."""
+    return " ".join(word for word in line(launch) if "\n" not in word)
+
+
+def test_the_agent_is_pid_1_of_every_namespace_there_is() -> None:
+    """And is told its two descriptors."""
+    text = pairs(LAUNCH)
+    for name in ("user", "pid", "ipc", "uts", "net"):
+        assert f"--unshare-{name} " in text
+    assert "--unshare-cgroup-try" in text
+    assert "--as-pid-1" in text
+    assert "--disable-userns" in text
+    assert "--new-session" in text
+    assert "--clearenv" in text
+    assert line(LAUNCH)[-2:] == ["11", "12"]
+
+
+def test_die_with_parent_is_never_used() -> None:
+    """It is bound to the thread that forked: every command would end after ten seconds."""
+    assert "--die-with-parent" not in line(LAUNCH)
+
+
+def test_the_network_stays_only_when_it_may() -> None:
+    """One argument."""
+    assert "--unshare-net" not in line(evolve(LAUNCH, network=True))
+
+
+def test_only_the_workspace_is_writable() -> None:
+    """The root is closed after the last mount, and temporary folders are bounded."""
+    text = pairs(LAUNCH)
+    assert text.count(" --bind ") == 1
+    assert "--bind /data/slots/slot_0/workspace /workspace --remount-ro / --chdir /workspace --" in text
+    assert "--perms 1777 --size 268435456 --tmpfs /tmp" in text
+    assert "--ro-bind /data/etc /etc --ro-bind /etc/ssl/certs /etc/ssl/certs" in text
+    assert "--symlink usr/bin /bin" in text
+    assert "--ro-bind /lib64 /lib64" in text
+
+
+def test_without_a_bound_temporary_folders_are_the_hosts_default() -> None:
+    """0 leaves it to the host."""
+    assert "--size" not in line(evolve(LAUNCH, limits=SlotLimits(tmp_bytes=0)))
+
+
+def test_a_private_base_is_bound_as_root_and_left_before_bubblewrap_runs() -> None:
+    """The drop comes after the mount, and before everything else."""
+    words = line(evolve(LAUNCH, private_base="/data"))
+    assert words[:4] == ["unshare", "--mount", "--propagation", "private"]
+    assert 'setpriv --reuid 70003 --regid 70003 --clear-groups -- "$@"' in words[words.index("-c") + 1]
+    assert words[words.index("-c") + 3] == "/data"
+    assert "/mnt/slots/slot_0/workspace" in words
+    assert "/mnt/etc" in words
+
+
+@pytest.mark.parametrize("level", [Level.UID, Level.NONE])
+def test_below_ns_the_agent_is_run_as_it_is(level: Level) -> None:
+    """Its uid and its session are given by the fork."""
+    launch = evolve(LAUNCH, level=level)
+    assert line(launch)[0] == "/usr/bin/python3"
+    assert root_inside(launch) == LAUNCH.workspace
+
+
+def test_the_sweep_is_the_strongest_the_level_has() -> None:
+    """And never ``kill(-1)`` as the daemon's own uid."""
+    assert sweep_mode(Level.NS, own_uid=False) == protocol.SWEEP_NAMESPACE
+    assert sweep_mode(Level.UID, own_uid=True) == protocol.SWEEP_UID
+    assert sweep_mode(Level.UID, own_uid=False) == protocol.SWEEP_DESCENDANTS
+    assert sweep_mode(Level.NONE, own_uid=False) == protocol.SWEEP_DESCENDANTS
+
+
+def configured(launch: Launch, **more: bool) -> tuple[tuple[int, ...], list[bytes]]:
+    """What the agent is told first."""
+    options = {"per_namespace_counts": True, **more}
+    kind, _, fixed, strings = protocol.unpack(configuration(launch, machine="x86_64", **options))
+    assert kind == protocol.CONFIGURE
+    return fixed, strings
+
+
+def test_the_agent_is_told_its_root_environment_and_limits() -> None:
+    """Nothing else, and nothing secret."""
+    fixed, strings = configured(LAUNCH)
+    assert fixed == (protocol.SWEEP_NAMESPACE, 256, 1024, 2 << 30)
+    assert strings[0] == b"/workspace"
+    environment = protocol.unpack_environment(strings[1])
+    assert environment[b"HOME"] == b"/workspace"
+    assert environment[b"TMPDIR"] == b"/tmp"
+    assert set(environment) == {
+        b"PATH",
+        b"HOME",
+        b"PWD",
+        b"USER",
+        b"LOGNAME",
+        b"SHELL",
+        b"LANG",
+        b"TERM",
+        b"TMPDIR",
+    }
+
+
+def test_processes_are_counted_only_where_the_count_is_the_slots_own() -> None:
+    """A bound on the uid of a desktop session would stop the desktop."""
+    shared = evolve(LAUNCH, uid=None)
+    assert configured(shared)[0][1] == 256
+    assert configured(shared, per_namespace_counts=False)[0][1] == 0
+    assert configured(evolve(shared, level=Level.NONE))[0][1] == 0
+
+
+def test_the_filter_cuts_the_network_where_no_namespace_does() -> None:
+    """At level ``uid``; with the network allowed, or without seccomp, it does not."""
+    lower = evolve(LAUNCH, level=Level.UID)
+    cut = configured(lower)[1][2]
+    assert len(cut) > len(configured(evolve(lower, network=True))[1][2])
+    assert configured(LAUNCH)[1][2] == configured(evolve(LAUNCH, network=True))[1][2]
+    assert configured(evolve(LAUNCH, seccomp=False))[1][2] == b""
+    assert protocol.unpack_environment(configured(lower)[1][1])[b"TMPDIR"] == b"/data/slots/slot_0/tmp"
+
+
+@pytest.mark.parametrize(
+    ("level", "seccomp", "cut"),
+    [(Level.NS, False, True), (Level.UID, True, True), (Level.UID, False, False), (Level.NONE, True, False)],
+)
+def test_who_can_cut_the_network(level: Level, seccomp: bool, cut: bool) -> None:
+    """Its results say so."""
+    assert cuts_network(Isolation(level=level, mechanisms={}, seccomp=seccomp)) is cut
+
+
+def test_the_suite_says_what_was_held() -> None:
+    """An attempt that did not answer counts as open, a strange line as nothing."""
+    script = suite.build_script(daemon_pid=4242, port=8080)
+    assert "kill -0 4242" in script
+    assert "/dev/tcp/127.0.0.1/8080" in script
+    answers = suite.read_answers("shadow held\nsysctl open\nnonsense held\n\n")
+    assert answers["shadow"] is True
+    assert answers["sysctl"] is False
+    assert answers["network"] is False
+    assert "nonsense" not in answers
+
+
+def test_what_must_hold_depends_on_the_level() -> None:
+    """``ns`` promises all, ``none`` nothing."""
+    nothing = suite.read_answers("")
+    assert len(suite.breaches(Level.NS, nothing)) > len(suite.breaches(Level.UID, nothing)) > 0
+    assert suite.breaches(Level.NONE, nothing) == ()
+    everything = dict.fromkeys(nothing, True)
+    assert suite.breaches(Level.NS, everything) == ()
+    assert suite.breaches(Level.NS, {**everything, "shadow": False}) == ("shadow",)
