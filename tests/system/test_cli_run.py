@@ -240,6 +240,21 @@ async def test_a_served_model_solves_tasks_without_a_reference(tmp_path: Path) -
     assert b"sesame" not in (tmp_path / "o" / "summary.json").read_bytes() + done.stdout + done.stderr
 
 
+@pytest.mark.slow
+def test_a_reader_that_went_away_is_no_traceback(tmp_path: Path) -> None:
+    """``hermes-trio run --json | head -1``: the run is done and kept, only nobody wanted to see it."""
+    tasks = write_tasks(tmp_path / "t.jsonl", GOOD)
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [*PROGRAM, "run", str(tasks), "--slots", "1", "--out", str(tmp_path / "o"), "--json", "--quiet"]
+    try:
+        done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60)
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert len(records(tmp_path / "o")) == 1
+
+
 def answer(status: str, body: bytes = b"") -> bytes:
     """A whole HTTP response."""
     return b"HTTP/1.1 %b\r\nContent-Length: %d\r\n\r\n%b" % (status.encode(), len(body), body)
