@@ -32,7 +32,7 @@ def reserve_uids(count: int, *, base: int = DEFAULT_BASE, locks: Path = _LOCKS) 
         UnavailableError: every block is held, or belongs to real users.
     """
     locks.mkdir(mode=0o755, parents=True, exist_ok=True)
-    taken = {entry.pw_uid for entry in pwd.getpwall()} | {entry.gr_gid for entry in grp.getgrall()}
+    taken = _taken()
     for block in range(_BLOCKS):
         uids = range(base + block * BLOCK, base + block * BLOCK + count)
         if not taken.isdisjoint(uids):
@@ -49,6 +49,11 @@ def reserve_uids(count: int, *, base: int = DEFAULT_BASE, locks: Path = _LOCKS) 
         f"No free range of {count} uids from {base} up.",
         mend="Choose another base with uid_base, away from the uids of real users.",
     )
+
+
+def _taken() -> set[int]:
+    """Uids and gids of real users and groups."""
+    return {entry.pw_uid for entry in pwd.getpwall()} | {entry.gr_gid for entry in grp.getgrall()}
 
 
 def _lock(path: Path) -> int | None:

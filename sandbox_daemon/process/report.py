@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from typing import assert_never
 
 from hermes_trio.errors import Provenance
 from sandbox_daemon.agent import protocol
@@ -34,6 +35,8 @@ def provenance_of(ending: Ending, exit_code: int) -> Provenance:
             return Provenance.CANCELLED
         case Ending.SANDBOX_LOST:
             return Provenance.SANDBOX_LOST
+        case unreachable:
+            assert_never(unreachable)
 
 
 def error_of(ending: Ending, exit_code: int, *, limit_s: float, total: int) -> str:
@@ -49,6 +52,8 @@ def error_of(ending: Ending, exit_code: int, *, limit_s: float, total: int) -> s
             return "Cancelled"
         case Ending.SANDBOX_LOST:
             return "The slot's agent was lost while the command ran"
+        case unreachable:
+            assert_never(unreachable)
 
 
 def bash_outcome(ran: Ran, *, limit_s: float, level: str, network_isolated: bool) -> Outcome:

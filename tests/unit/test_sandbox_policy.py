@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from attrs import evolve
 
 from sandbox_daemon.agent import protocol
 from sandbox_daemon.isolation import suite
 from sandbox_daemon.isolation.host import SystemLayout
-from sandbox_daemon.isolation.levels import Isolation, Level, cuts_network
+from sandbox_daemon.isolation.levels import Isolation, Level, Missing, as_json, cuts_network
 from sandbox_daemon.isolation.policy import (
     Launch,
     SlotLimits,
@@ -160,6 +162,16 @@ def test_the_filter_cuts_the_network_where_no_namespace_does() -> None:
 def test_who_can_cut_the_network(level: Level, seccomp: bool, cut: bool) -> None:
     """Its results say so."""
     assert cuts_network(Isolation(level=level, mechanisms={}, seccomp=seccomp)) is cut
+
+
+def test_isolation_is_told_as_json() -> None:
+    """Level, mechanisms, and what is missing with the sentence that mends it."""
+    missing = Missing(name="ns", why="no bwrap", mend="install it")
+    told = as_json(Isolation(level=Level.UID, mechanisms={"files": "openat2"}, missing=(missing,)))
+    assert json.loads(json.dumps(told)) == told
+    assert told["level"] == "uid"
+    assert told["mechanisms"] == {"files": "openat2"}
+    assert told["missing"] == [{"name": "ns", "why": "no bwrap", "mend": "install it"}]
 
 
 def test_the_suite_says_what_was_held() -> None:

@@ -76,6 +76,20 @@ def test_a_kept_slot_is_for_its_user_only() -> None:
     assert table.ready(A) is not None
 
 
+def test_a_kept_slot_comes_back_to_its_user() -> None:
+    """As it was, with a new epoch, before those who wait."""
+    table = SlotTable.of([A])
+    table.ready(A)
+    user = User("o", "t")
+    _, grant = table.request(user)
+    assert grant is not None
+    table.release(grant.lease, keep=True)
+    _, again = table.request(user)
+    assert again is not None
+    assert again.lease == Lease(slot=A, epoch=2)
+    assert table.unkeep("o") == ()
+
+
 def test_a_quarantined_slot_is_gone_from_everywhere() -> None:
     """Ready, kept or leased."""
     table = ready_table()
