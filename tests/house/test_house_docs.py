@@ -11,9 +11,12 @@ import pytest
 from house import pages, sources
 from house.pages import Block
 
+from hermes_trio.rollouts.tasks import parse_tasks
+
 # Signatures in the notation of a contract, not code.
 _NOTATION = {"docs/design/spine.md"}
 _PYTHON = [block for block in pages.blocks("python") if block.page not in _NOTATION]
+_TASKS = [block for block in pages.blocks("json", "jsonl") if '"verifier"' in block.code]
 _SHELL = pages.blocks("bash", "sh", "console")
 
 
@@ -79,6 +82,13 @@ def test_names_of_ours_in_the_documentation_exist(block: Block) -> None:
     }
     missing = sorted(name for name in {*imported.values(), *used} if not _resolves(name))
     assert not missing
+
+
+@pytest.mark.parametrize("block", _TASKS, ids=_id)
+def test_task_lines_in_the_documentation_are_task_lines(block: Block) -> None:
+    """What a reader copies into a file is a file that can be run, without a model of their own."""
+    tasks = parse_tasks(block.code.encode(), source=block.where)
+    assert all(task.reference for task in tasks)
 
 
 @pytest.mark.parametrize("block", _SHELL, ids=_id)
