@@ -69,6 +69,11 @@ class SessionReset:
 Event: TypeAlias = Frame | SessionReset
 
 
+_ACK_FRAMES = 128
+_ACK_BYTES = 256 * 1024
+"""After so much an acknowledgement is due: a hundredth of the traffic that it answers, or less."""
+
+
 class Carrier:
     """What a session is made of, below its verbs.
 
@@ -128,11 +133,11 @@ class Carrier:
         self.limits = limits
         self._window = SendWindow(max_frames=limits.window_frames, max_bytes=limits.window_bytes)
         # A peer that waits for room must be told before it waits for ever: what is held back from it is less
-        # than what keeps a full message out of its window.
+        # than what keeps a full message out of its window. And whatever is not acknowledged is memory there.
         spare_bytes = limits.window_bytes - limits.max_message_bytes
         self._inbox = ReceiveWindow(
-            ack_frames=max(1, limits.window_frames // 4),
-            ack_bytes=max(1, min(limits.window_bytes // 4, spare_bytes)),
+            ack_frames=max(1, min(_ACK_FRAMES, limits.window_frames // 4)),
+            ack_bytes=max(1, min(_ACK_BYTES, limits.window_bytes // 4, spare_bytes)),
         )
         me = Party.CALLER if self.role is Role.EXECUTOR else Party.WORKER
         self._calls = CallBook(me, max_calls=limits.max_calls)
