@@ -21,6 +21,7 @@ _TOKEN_BYTES = 32  # 256 bits
 _PASSABLE = 0o711  # slots run under user ids of their own and must get through to their workspaces
 _PRIVATE = 0o700
 _REMOVAL_LIMIT_S = 20.0
+_MOUNT_TABLE = Path("/proc/self/mountinfo")
 
 _logger = logging.getLogger(__name__)
 
@@ -123,7 +124,7 @@ def remove_tree(root: Path) -> None:
 def _mounts_below(root: Path) -> list[str]:
     """Mount points inside a directory (proc(5), mountinfo: field 5, with octal escapes)."""
     try:
-        lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
+        lines = _MOUNT_TABLE.read_bytes().splitlines()
     except OSError:
         return []  # no such file, no such mounts: not Linux
     points = [_unescape(line.split(b" ")[4]) for line in lines]

@@ -37,7 +37,7 @@ async def open_background_nursery() -> AsyncIterator[trio.Nursery]:
     that fails still cancels the block, and comes out in a group, with the block's own exception if there
     is one.
 
-    Cancellation: shielded, for as long as the helpers need to end: whoever starts one bounds it.
+    Cancellation: shielded, at most as many s as the helpers need to end: whoever starts one bounds it.
 
     Yields:
         The nursery, for the function that opened it and nobody else.

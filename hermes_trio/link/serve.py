@@ -24,9 +24,10 @@ import orjson
 import trio
 
 from hermes_trio.errors import BrokenLinkError, ClosedError, UnavailableError
+from hermes_trio.link.dial import ByteStream, drop_stream
 from hermes_trio.link.head import Answer, HeadReader, RequestHead, Wish, judge, refuse, refuse_for_room
 from hermes_trio.link.message import MessageLink
-from hermes_trio.link.websocket import ByteStream, drop_stream, open_accepted_link
+from hermes_trio.link.websocket import open_accepted_link
 
 HANDSHAKE_LIMIT_S = 10.0
 """From the first byte expected to the open websocket."""

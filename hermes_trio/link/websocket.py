@@ -8,16 +8,15 @@ What that library (0.12.2) leaves to us, and how it is met:
   the stream stays ours, and ``_drop`` closes it in every case;
 * a cancelled send leaves half a frame on the wire and says nothing: ``RuledLink`` drops the socket at once;
 * it keeps every fragment of a message as an object of its own: ``fragments.py`` joins them first;
-* its receive buffer is 4 KiB by default, which costs three quarters of the throughput at 64 KB messages.
+* its receive buffer is 4 KiB by default, which costs two thirds of the throughput at 64 KB messages.
 
 Compression is never offered: it costs 2 ms per MB and saves nothing on a local network.
-Errors of the library, of Trio's streams and of the resolver are mapped here and nowhere else.
+Errors of the library and of the streams under it are mapped here; those of getting there, in ``dial.py``.
 """
 
 from __future__ import annotations
 
 import logging
-import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -33,9 +32,10 @@ from trio_websocket import (
 )
 from wsproto.utilities import ProtocolError
 
-from hermes_trio.errors import BrokenLinkError, BusyError, HermesTrioError, TooSlowError, UnavailableError
+from hermes_trio.errors import BrokenLinkError, TooSlowError
 from hermes_trio.link.auth import bearer_header
 from hermes_trio.link.background import open_background_nursery
+from hermes_trio.link.dial import ByteStream, dial, drop_stream, not_a_daemon, rejected
 from hermes_trio.link.fragments import FragmentJoiner
 from hermes_trio.link.message import MessageLink, RuledLink
 from hermes_trio.link.url import LinkAddress, parse_link_url
@@ -48,15 +48,6 @@ _MESSAGE_TOO_BIG = 1009
 
 _logger = logging.getLogger(__name__)
 
-ByteStream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
-"""What a link can lie on: a TCP stream, or TLS on top of one."""
-
-
-def drop_stream(stream: ByteStream) -> None:
-    """Close the socket under a stream now. Whoever waits on it gets ``trio.ClosedResourceError``."""
-    transport = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
-    transport.socket.close()
-
 
 @final
 class _Reader:
@@ -68,7 +59,7 @@ class _Reader:
     """
 
     def __init__(self, nursery: trio.Nursery, on_end: Callable[[], object]) -> None:
-        self.ended = False
+        self.ended = trio.Event()
         self.error: Exception | None = None
         self._nursery = nursery
         self._on_end = on_end
@@ -85,7 +76,7 @@ class _Reader:
             if not isinstance(error, ConnectionRejected):
                 _logger.debug("a websocket's reader crashed", exc_info=True)
         finally:
-            self.ended = True
+            self.ended.set()
             self._on_end()
 
 
@@ -134,19 +125,23 @@ class WebSocketLink(RuledLink):
         except ProtocolError:
             await trio.lowlevel.checkpoint()
         reason = self._connection.closed
-        if self._reader.ended and reason is not None and reason.code == _MESSAGE_TOO_BIG:
+        if reason is not None and reason.code == _MESSAGE_TOO_BIG:
             await self._linger()
 
     async def _linger(self) -> None:
-        """Read on until the peer has our close frame.
+        """Read away what is left of the message that was too big, on the side that refused it.
 
-        A socket that is closed with unread bytes in it answers with a reset, and the reset overtakes the
-        close frame (RFC 9293, 3.10.4): the peer would never learn that its message was too big.
+        A socket that is closed with unread bytes in it answers with a reset, and the reset may overtake the
+        close frame (RFC 9293, 3.10.4): the peer would never learn why. Both sides end their half of the
+        stream first, so that neither waits for the other to begin.
         """
         try:
+            if isinstance(self._stream, trio.SocketStream):
+                await self._stream.send_eof()
+            await self._reader.ended.wait()
             while await self._stream.receive_some(RECEIVE_BUFFER_BYTES):
                 pass
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
+        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
             await trio.lowlevel.checkpoint()
 
     def _drop(self) -> None:
@@ -282,7 +277,7 @@ async def open_websocket_link(
     async with open_background_nursery() as nursery:
         link: WebSocketLink | None = None
         with trio.move_on_after(connect_timeout):
-            stream = await _connect(address, ssl_context)
+            stream = await dial(address, ssl_context)
             try:
                 link = await _open_client(
                     nursery, stream, address, headers, max_message_bytes, close_timeout=close_timeout
@@ -321,69 +316,8 @@ async def _open_client(
     except _HandshakeError as error:
         match error.__cause__:
             case ConnectionRejected(status_code=status):
-                raise _rejected(address, status, with_token=bool(headers)) from None  # may repeat headers
+                raise rejected(address, status, with_token=bool(headers)) from None  # may repeat headers
             case None:
-                raise _not_a_daemon(address, "it hung up during the handshake") from None
+                raise not_a_daemon(address, "it hung up during the handshake") from None
             case cause:
-                raise _not_a_daemon(address, "it does not speak websocket") from cause
-
-
-async def _connect(address: LinkAddress, ssl_context: ssl.SSLContext | None) -> ByteStream:
-    try:
-        tcp = await trio.open_tcp_stream(address.host, address.port)
-    except OSError as error:
-        raise _unreachable(address, error) from error
-    if not address.secure:
-        return tcp
-    context = ssl_context or ssl.create_default_context()
-    stream = trio.SSLStream(tcp, context, server_hostname=address.host, https_compatible=True)
-    try:
-        await stream.do_handshake()
-    except trio.BrokenResourceError as error:
-        drop_stream(stream)
-        raise _untrusted(address, error.__cause__) from error
-    except BaseException:
-        drop_stream(stream)
-        raise
-    return stream
-
-
-def _unreachable(address: LinkAddress, error: OSError) -> UnavailableError:
-    causes = error.__cause__.exceptions if isinstance(error.__cause__, ExceptionGroup) else [error]
-    if isinstance(error, socket.gaierror):
-        text, mend = "there is no such host", "Check the URL."
-    elif all(isinstance(cause, ConnectionRefusedError) for cause in causes):
-        text, mend = "nothing listens there", "Start the sandbox daemon, or check the port."
-    else:
-        text, mend = f"it cannot be reached ({causes[0]})", ""
-    return UnavailableError(f"No sandbox daemon at {address.origin}: {text}.", mend=mend)
-
-
-def _untrusted(address: LinkAddress, cause: BaseException | None) -> UnavailableError:
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return UnavailableError(
-            f"The certificate of {address.origin} is not trusted: {cause.verify_message}.",
-            mend="Give an ssl_context that knows its issuer.",
-        )
-    return _not_a_daemon(address, "it does not speak TLS, or not ours")
-
-
-def _not_a_daemon(address: LinkAddress, why: str) -> UnavailableError:
-    return UnavailableError(f"What listens at {address.origin} is not a sandbox daemon: {why}.")
-
-
-def _rejected(address: LinkAddress, status: int, *, with_token: bool) -> HermesTrioError:
-    match status:
-        case 401 if with_token:
-            return UnavailableError(
-                f"The daemon at {address.origin} says that the token is wrong.",
-                mend="Use the token it was started with.",
-            )
-        case 401:
-            return UnavailableError(
-                f"The daemon at {address.origin} wants a token.", mend="Give the one it was started with."
-            )
-        case 503:
-            return BusyError(f"the daemon at {address.origin} has no room for another connection")
-        case _:
-            return _not_a_daemon(address, f"it answers HTTP {status}")
+                raise not_a_daemon(address, "it does not speak websocket") from cause

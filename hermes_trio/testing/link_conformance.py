@@ -198,6 +198,7 @@ async def closing_is_shielded(open_pair: OpenPair) -> None:
         with trio.CancelScope() as scope:
             scope.cancel()
             await near.aclose()
+        assert not scope.cancelled_caught, "closing was cut short by a cancel"
         await _expect(ClosedError, near.receive_message())
         await _expect(BrokenLinkError, far.receive_message())
 
