@@ -30,6 +30,8 @@ _DEFAULT_SIGNALS = (
     _signal.SIGCHLD,
 )
 """Python ignores SIGPIPE and SIGXFSZ, and ignored signals are inherited over exec."""
+_WALL = 0x40000000
+"""Also children that deliver no SIGCHLD: "no child left" must mean none of any kind. linux/wait.h."""
 _MAX_PROBES = 4096
 """Descriptors looked at to tell who holds an output pipe; above it the answer is "held"."""
 
@@ -95,7 +97,7 @@ class Herd:
         ended = False
         while True:
             try:
-                pid, status, usage = os.wait4(-1, os.WNOHANG)
+                pid, status, usage = os.wait4(-1, os.WNOHANG | _WALL)
             except ChildProcessError:
                 return self._ended() if ended else None
             if pid == 0:
@@ -145,10 +147,10 @@ class Herd:
         """Waits until one round of killed processes is reaped. ChildProcessError: nothing is left."""
         if self._mode == protocol.SWEEP_DESCENDANTS:
             # Whoever forked while we walked /proc is found by the next round, so no wait may block on it.
-            self._reaped(os.wait4(-1, 0))
+            self._reaped(os.wait4(-1, _WALL))
             return
         while True:
-            self._reaped(os.wait4(-1, 0))
+            self._reaped(os.wait4(-1, _WALL))
 
     def _reaped(self, found: tuple[int, int, struct_rusage]) -> None:
         pid, status, usage = found

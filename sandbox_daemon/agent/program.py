@@ -43,6 +43,7 @@ def main(descriptor: int) -> None:
     kind, _, fixed, strings = protocol.unpack(sock.recv(protocol.MAX_MESSAGE_BYTES))
     if kind != protocol.CONFIGURE:
         raise SystemExit("the first message must be CONFIGURE")
+    _check_sweep(fixed[0])
     _settle(fixed[1:], strings[0])
     _filter(strings[2])
     agent = Agent(sock, fixed[0], strings[0], protocol.unpack_environment(strings[1]))
@@ -52,7 +53,16 @@ def main(descriptor: int) -> None:
         agent.leave()
 
 
+def _check_sweep(mode: int) -> None:
+    """``kill(-1)`` outside a namespace, or as root, would end the machine: refuse to come up."""
+    if mode == protocol.SWEEP_NAMESPACE and os.getpid() != 1:
+        raise SystemExit("not PID 1 of a namespace of its own")
+    if mode == protocol.SWEEP_UID and os.getuid() == 0:
+        raise SystemExit("root has no uid of its own to sweep")
+
+
 def _settle(limits: tuple[int, ...], root: bytes) -> None:
+    _offer_to_oom_killer()
     libc = ctypes.CDLL(None)
     libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
@@ -65,6 +75,15 @@ def _settle(limits: tuple[int, ...], root: bytes) -> None:
     for kind, value in zip(kinds, limits):  # noqa: B905 - `strict` came with Python 3.10
         _lower(kind, value)
     _lower(resource.RLIMIT_CORE, 0, unlimited_is_zero=False)
+
+
+def _offer_to_oom_killer() -> None:
+    """Slots go before the daemon. Their own limits are another matter; this is for a host that runs dry."""
+    try:
+        with open("/proc/self/oom_score_adj", "wb") as file:
+            file.write(b"500")
+    except OSError:
+        return  # a container may forbid it
 
 
 def _filter(program: bytes) -> None:
@@ -213,7 +232,7 @@ class Agent:
         self, call_id: int, fixed: tuple[int, ...], strings: list[bytes], descriptors: list[int]
     ) -> None:
         self._report(self._herd.reap())
-        fixed = (self._herd.count(), self._workspace.entries())
+        fixed = (self._herd.count(), int(not self._workspace.is_empty()))
         self._socket.send(protocol.pack(protocol.SURVEYED, call_id, fixed))
 
     def _report(self, command: commands.Command | None) -> None:

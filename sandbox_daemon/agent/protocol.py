@@ -68,7 +68,7 @@ _FIXED = {
     FAILED: struct.Struct("!BIQ"),  # reason, errno, size
     CONTENT: struct.Struct("!QB"),  # size of the file, 1: content in the descriptor
     WRITTEN: struct.Struct("!Q"),  # bytes
-    SURVEYED: struct.Struct("!II"),  # processes besides the agent, entries of the workspace
+    SURVEYED: struct.Struct("!II"),  # processes besides the agent, 1: there are files
 }
 _STRINGS = {CONFIGURE: 3, SPAWN: 4, READ: 1, WRITE: 2, CONTENT: 1}
 """How many strings follow. CONFIGURE: root, environment, seccomp program; SPAWN: shell, cwd, environment,

@@ -82,7 +82,7 @@ class Cell:
         await self.start(network=network)
         processes, entries = await self.survey()
         if processes or entries:
-            raise AgentStartError(f"a fresh slot has {processes} processes and {entries} files")
+            raise AgentStartError(f"a fresh slot has {processes} processes, and files: {bool(entries)}")
 
     async def start(self, *, network: bool) -> None:
         """Starts an agent on the folder as it is.
@@ -100,8 +100,8 @@ class Cell:
         async with self.starts:
             agent = await start_agent(launch, code_fd=self.code_fd, configuration=message)
         self.agent = agent
-        self.link = AgentLink(agent.sock, name=f"slot {self.slot}")
-        self.nursery.start_soon(self.link.pump, name=f"pump of slot {self.slot}")
+        self.link = AgentLink(agent.sock, name=self.slot)
+        self.nursery.start_soon(self.link.pump, name=f"pump of {self.slot}")
 
     async def stop(self) -> None:
         """Kills everything in the slot.
@@ -112,7 +112,7 @@ class Cell:
             AgentLostError: it could not be shown dead; ``lost`` is set.
         """
         if not await self.kill():
-            raise AgentLostError(f"slot {self.slot} could not be shown dead")
+            raise AgentLostError(f"{self.slot} could not be shown dead")
 
     async def kill(self) -> bool:
         """The last rung of the ladder. True: nothing in the slot lives.
@@ -129,7 +129,7 @@ class Cell:
         link.close()
         if not dead:
             self.lost = True
-            logger.critical("LEAK: slot %s could not be shown dead: %r", self.slot, agent)
+            logger.critical("LEAK: %s could not be shown dead: %r", self.slot, agent)
             return False
         agent.close()
         self.agent = self.link = None
@@ -160,7 +160,7 @@ class Cell:
         return self.link
 
     async def survey(self) -> tuple[int, int]:
-        """Processes in the slot besides the agent, and files at the top of the workspace.
+        """Processes in the slot besides the agent, and whether there are files in its workspace (0 or 1).
 
         Cancellation: abandons.
 
@@ -168,9 +168,9 @@ class Cell:
             AgentLostError: the agent did not answer in 2 s.
         """
         if self.link is None:
-            raise AgentLostError(f"slot {self.slot} has no agent")
+            raise AgentLostError(f"{self.slot} has no agent")
         with trio.move_on_after(_SURVEY_LIMIT_S):
             answer = await self.link.ask(protocol.SURVEY)
             if answer.kind == protocol.SURVEYED:
                 return answer.fixed[0], answer.fixed[1]
-        raise AgentLostError(f"the agent of slot {self.slot} does not answer")
+        raise AgentLostError(f"the agent of {self.slot} does not answer")

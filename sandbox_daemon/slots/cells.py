@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _CONCURRENT_STARTS: Final = 8
+_MAX_TRASH: Final = 256
 _CLEAR_LIMIT_S: Final = 8.0
 
 
@@ -65,6 +66,16 @@ class Site:
     def sweep_trash(self) -> None:
         """Something was thrown away."""
         self._thrown_away.set()
+
+    async def bound_trash(self) -> None:
+        """Waits while too much is waiting to be deleted: resets must not outrun the disk.
+
+        Cancellation: abandons.
+        """
+        if self.trash_count > _MAX_TRASH:
+            await self._empty()
+        else:
+            await trio.lowlevel.checkpoint()
 
     async def run_trash(self) -> None:
         """Deletes what is thrown away, off the path of the slots.

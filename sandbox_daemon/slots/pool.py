@@ -165,18 +165,24 @@ class SlotPool:
             ``ready``, ``dirty`` (kept as it was) or ``quarantined``.
         """
         with trio.CancelScope(shield=True):
-            try:
-                self._begin_release(lease, keep=not reset)
-            except StaleLeaseError:
-                if lease.slot not in self._cells:
-                    raise
-            done = self._released.get(lease.slot)
-            if done is not None:
-                await done.wait()
-            async with self._cells[lease.slot].turn:
-                pass  # whoever was inside has been cancelled, and is gone now
+            await self._release(lease, reset=reset)
         state = self._table.state(lease.slot)
         return "ready" if state is SlotState.LEASED else state.value
+
+    async def _release(self, lease: Lease, *, reset: bool) -> None:
+        try:
+            self._begin_release(lease, keep=not reset)
+        except StaleLeaseError:
+            if lease.slot not in self._cells:
+                raise
+            reset = True  # it was released before; what is left is to wait for its reset, if there is one
+        done = self._released.get(lease.slot)
+        if done is not None:
+            await done.wait()
+        elif not reset:
+            async with self._cells[lease.slot].turn:
+                pass  # whoever was inside has been cancelled, and is gone now
+        await trio.lowlevel.checkpoint()
 
     async def release_owner(self, owner: str) -> None:
         """Kills, resets and frees everything one owner holds.
@@ -205,7 +211,7 @@ class SlotPool:
 
     def _begin_reset(self, slot: SlotId) -> None:
         self._released[slot] = trio.Event()
-        self._nursery.start_soon(self._reset, self._cells[slot], name=f"reset of slot {slot}")
+        self._nursery.start_soon(self._reset, self._cells[slot], name=f"reset of {slot}")
 
     def _reset_for_waiters(self) -> None:
         slot = self._table.wanted()
@@ -216,6 +222,7 @@ class SlotPool:
         """A dirty slot becomes ready, or is quarantined. Never raises for what the slot did."""
         try:
             async with cell.turn:
+                await self._site.bound_trash()
                 await self._renew(cell)
         finally:
             self._released.pop(cell.slot).set()
@@ -239,7 +246,7 @@ class SlotPool:
     def _quarantine(self, cell: Cell, why: str) -> None:
         if self._table.state(cell.slot) is SlotState.QUARANTINED:
             return
-        logger.error("slot %s is quarantined: %s", cell.slot, why)
+        logger.error("%s is quarantined: %s", cell.slot, why)
         self._last_failure = why
         self._table.quarantine(cell.slot)
         if self._table.counts()[SlotState.QUARANTINED] == len(self._cells):

@@ -14,6 +14,7 @@ from sandbox_daemon.process.outcome import Outcome
 MAX_PATH_BYTES: Final = 4096
 MAX_KEPT_BYTES: Final = 1024 * 1024
 MAX_ENVIRONMENT_BYTES: Final = 32 * 1024
+MAX_LIMIT_S: Final = 7 * 24 * 3600.0
 MAX_FILE_BYTES: Final = 3 * 1024 * 1024
 """The content travels in one frame of a message of at most 4 MiB."""
 
@@ -45,6 +46,12 @@ def command_spec(arguments: BashArguments, stdin: bytes) -> CommandSpec:
         stdin=stdin,
         max_output_bytes=arguments.max_output_bytes,
     )
+
+
+def check_limit(limit_s: float) -> None:
+    """``BadRequestError`` for what is no time to run in."""
+    if not 0 < limit_s <= MAX_LIMIT_S:
+        raise BadRequestError(f"bash: field 'limit_s': must be above 0 and at most {MAX_LIMIT_S}")
 
 
 def _environment(pairs: dict[str, str]) -> bytes:

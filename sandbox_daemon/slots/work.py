@@ -24,6 +24,7 @@ from sandbox_daemon.process.supervise import supervise
 from sandbox_daemon.slots.cell import Cell
 from sandbox_daemon.slots.requests import (
     BadRequestError,
+    check_limit,
     check_max_bytes,
     command_spec,
     file_failure,
@@ -63,6 +64,7 @@ async def run_bash(
     Cancellation: shielded, at most 2.75 s: the whole process tree is killed first.
     """
     try:
+        check_limit(limit_s)
         spec = command_spec(arguments, stdin)
     except BadRequestError as error:
         await trio.lowlevel.checkpoint()
@@ -199,11 +201,11 @@ async def run_quiesce(turn: Turn) -> None:
                 await cell.restart(network=None)
             processes, _ = await cell.survey()
             if processes:
-                logger.error("slot %s: %d processes outlived their call", cell.slot, processes)
+                logger.error("%s: %d processes outlived their call", cell.slot, processes)
                 await cell.stop()
 
 
 def _lost(cell: Cell, error: Exception) -> Outcome:
     """The agent is gone, or none came up. The next call tries a fresh one on the same workspace."""
-    logger.error("slot %s: %s", cell.slot, error)
+    logger.error("%s: %s", cell.slot, error)
     return Outcome(provenance=Provenance.SANDBOX_LOST, error=str(error))

@@ -13,6 +13,7 @@ from sandbox_daemon.process.command import MAX_COMMAND_BYTES
 from sandbox_daemon.slots.requests import (
     MAX_FILE_BYTES,
     BadRequestError,
+    check_limit,
     check_max_bytes,
     command_spec,
     file_failure,
@@ -65,6 +66,15 @@ def test_a_bad_path_is_refused(path: str, words: str) -> None:
 def test_a_path_is_bytes() -> None:
     """Surrogates stand for what is not UTF-8."""
     assert path_bytes("a/\udcff", operation="read_file") == b"a/\xff"
+
+
+@pytest.mark.parametrize("limit_s", [0, -1.0, float("nan"), float("inf"), 1e308])
+def test_what_is_no_time_to_run_in_is_refused(limit_s: float) -> None:
+    """Also what JSON cannot say."""
+    check_limit(0.001)
+    check_limit(600)
+    with pytest.raises(BadRequestError, match="limit_s"):
+        check_limit(limit_s)
 
 
 @pytest.mark.parametrize("max_bytes", [-1, MAX_FILE_BYTES + 1])
