@@ -47,6 +47,9 @@ if TYPE_CHECKING:
         Provenance as Provenance,
     )
     from hermes_trio.errors import (
+        RefusedError as RefusedError,
+    )
+    from hermes_trio.errors import (
         RemoteProtocolError as RemoteProtocolError,
     )
     from hermes_trio.errors import (
@@ -96,6 +99,7 @@ _MODULES = {
     "LostError": "hermes_trio.errors",
     "ProtocolError": "hermes_trio.errors",
     "Provenance": "hermes_trio.errors",
+    "RefusedError": "hermes_trio.errors",
     "RemoteProtocolError": "hermes_trio.errors",
     "SandboxLostError": "hermes_trio.errors",
     "TooSlowError": "hermes_trio.errors",

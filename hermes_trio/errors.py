@@ -14,6 +14,7 @@
     ├── TooSlowError             a bound of ours passed (never a ``trio.TooSlowError``: a caller's
     │                            ``fail_after`` would swallow it as its own)
     ├── UnavailableError         the environment lacks something; the text says what mends it
+    │   └── RefusedError         somebody is there and will not have us as we are; asking again is no use
     ├── BusyError                there is no room now; trying later is right
     └── InvalidInputError        a user's input is wrong; names the source, the line and the field
 
@@ -94,6 +95,10 @@ class UnavailableError(HermesTrioError):
     def __init__(self, message: str, *, mend: str = "") -> None:
         super().__init__(f"{message} {mend}".rstrip())
         self.mend = mend
+
+
+class RefusedError(UnavailableError):
+    """Somebody was reached and refuses us as we are: wrong token, other version, no daemon at all."""
 
 
 class BusyError(HermesTrioError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import assert_never
 
 import trio
 from attrs import frozen
@@ -112,19 +111,16 @@ class Executor:
         plan = plan_call(call, registry=self._registry, config=self._config, limit_s=limit_s)
         self._in_flight += 1
         try:
-            match plan:
-                case Refuse():
-                    await trio.lowlevel.checkpoint()
-                    result = plan.result
-                case AskToolServer():
-                    assert self._tool_server is not None
-                    result = await self._tool_server.execute(
-                        trajectory_id, call, limit_s=plan.limit_s, lease=self._pool.lease(trajectory_id)
-                    )
-                case RunInSlot():
-                    result = await self._run_in_slot(trajectory_id, call, plan)
-                case _:
-                    assert_never(plan)
+            if isinstance(plan, Refuse):
+                await trio.lowlevel.checkpoint()
+                result = plan.result
+            elif isinstance(plan, AskToolServer):
+                assert self._tool_server is not None
+                result = await self._tool_server.execute(
+                    trajectory_id, call, limit_s=plan.limit_s, lease=self._pool.lease(trajectory_id)
+                )
+            else:
+                result = await self._run_in_slot(trajectory_id, call, plan)
         finally:
             self._in_flight -= 1
         self._count(result, trio.current_time() - entered)
@@ -180,8 +176,8 @@ class Executor:
             limit_s=plan.limit_s,
             payload=plan.payload,
         )
+        await self._answered(record)
         try:
-            await self._answered(record)
             result = record.unwrap()
         except HermesTrioError as exc:
             return result_of_failure(call, exc)
@@ -190,13 +186,20 @@ class Executor:
         return result_of(call, plan.operation, result, arguments=plan.arguments)
 
     async def _answered(self, record: CallRecord) -> None:
-        """Submit a call and wait for its end; leaving early ends the call first."""
+        """Submit a call and wait for its end; leaving early ends the call first.
+
+        A call that could not be shown dead within the grace costs its trajectory the slot.
+        """
         self._pool.submit(record)
         try:
             await record.wait_ended()
         finally:
-            if not record.ended:
-                await self._pool.settle(record)
+            if not record.ended and self._pool.abandon(record):
+                deadline = trio.current_time() + self._config.kill_grace_s
+                with trio.CancelScope(shield=True, deadline=deadline):
+                    await record.wait_ended()
+                if not record.ended:
+                    self._pool.condemn(record)
 
     def _count(self, result: ToolResult, latency_s: float) -> None:
         self._by_provenance[result.provenance] += 1
@@ -209,8 +212,7 @@ class Executor:
 
     async def _aclose(self) -> None:
         self._closed = True
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + self._config.close_grace_s):
-            await self._pool.release_all()
+        await self._pool.release_all()
         if self._tool_server is not None:
             await self._tool_server.aclose()
 
@@ -247,11 +249,13 @@ async def open_executor(
         UnavailableError: a daemon refuses us, or none can be reached.
     """
     config = config or ExecutorConfig()
-    pool = SlotPool(kill_grace_s=config.kill_grace_s)
+    pool = SlotPool()
     async with open_fleet(backend, listener=pool, config=fleet_config(config)) as fleet:
         registry = default_registry() if tools is None else tools
         executor = Executor(registry=registry, config=config, pool=pool, fleet=fleet)
         try:
             yield executor
         finally:
-            await executor._aclose()
+            deadline = trio.current_time() + config.close_grace_s
+            with trio.CancelScope(shield=True, deadline=deadline):
+                await executor._aclose()

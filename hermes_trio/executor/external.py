@@ -42,16 +42,19 @@ class ToolServerClient:
         Returns:
             The server's result, or one that says why there is none: never raises for what a server does.
         """
+        request = _request(trajectory_id, call, limit_s, lease)
         with trio.move_on_after(limit_s):
-            try:
-                response = await self._http.post(
-                    "/execute", json=_request(trajectory_id, call, limit_s, lease)
-                )
-                response.raise_for_status()
-                return _parse(call, response.json())
-            except (httpx.HTTPError, ValueError) as exc:
-                return _failed(call, str(exc) or type(exc).__name__, Provenance.UNAVAILABLE)
+            return await self._ask(call, request)
         return _failed(call, f"no answer within {limit_s} s", Provenance.LIMIT_EXCEEDED)
+
+    async def _ask(self, call: ToolCall, request: dict[str, Any]) -> ToolResult:
+        await trio.lowlevel.checkpoint()
+        try:
+            response = await self._http.post("/execute", json=request)
+            response.raise_for_status()
+            return _parse(call, response.json())
+        except (httpx.HTTPError, ValueError) as exc:
+            return _failed(call, str(exc) or type(exc).__name__, Provenance.UNAVAILABLE)
 
     async def aclose(self) -> None:
         """Close the connections.

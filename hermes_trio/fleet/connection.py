@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, assert_never
 from uuid import uuid4
 
 import trio
@@ -11,11 +11,12 @@ import trio
 from hermes_trio.errors import (
     BrokenLinkError,
     BusyError,
+    HermesTrioError,
     InvalidInputError,
     LinkLostError,
     LocalProtocolError,
+    RefusedError,
     RemoteProtocolError,
-    UnavailableError,
 )
 from hermes_trio.fleet.calls import CallRecord
 from hermes_trio.link.message import MessageLink
@@ -81,7 +82,7 @@ class DaemonConnection:
         self._on_open = on_open
         self._calls: dict[CallId, CallRecord] = {}
         self._queued: dict[CallRecord, None] = {}  # posted, not yet written
-        self._refusal: UnavailableError | None = None
+        self._refusal: HermesTrioError | None = None
         self._over = False
         self.left = False
         """This side said goodbye: the end that follows is the one that was wanted."""
@@ -110,7 +111,8 @@ class DaemonConnection:
         Raises:
             BrokenLinkError: the link ended.
             RemoteProtocolError: the daemon broke the protocol.
-            UnavailableError: the daemon refused the session, and says why.
+            RefusedError: the daemon refused the session, and says why.
+            BusyError: it has no room for another session.
         """
         self._pump.session.link_up()
         reason = "the connection was closed"
@@ -189,6 +191,7 @@ class DaemonConnection:
 
         Cancellation: atomic.
         """
+        await trio.lowlevel.checkpoint()
         if not self._over:
             self.left = True
             self._pump.post(lambda session: session.goodbye("the executor is leaving"))
@@ -232,6 +235,17 @@ def _lost(name: str, reason: str) -> str:
     return f"the link to daemon {name} was lost: {reason}"
 
 
-def _refusal(name: str, error: Error) -> UnavailableError:
-    mend = "Install the same version of hermes_trio on both sides." if error.code is ErrorCode.VERSION else ""
-    return UnavailableError(f"daemon {name} refused the session ({error.code}): {error.message}.", mend=mend)
+def _refusal(name: str, error: Error) -> HermesTrioError:
+    """What the daemon's last words mean: whether asking again is any use."""
+    text = f"daemon {name} gave the link up ({error.code}): {error.message}"
+    match error.code:
+        case ErrorCode.VERSION:
+            return RefusedError(f"{text}.", mend="Install the same version of hermes_trio on both sides.")
+        case ErrorCode.UNAUTHORIZED:
+            return RefusedError(f"{text}.", mend="Use the token the daemon was started with.")
+        case ErrorCode.BUSY:
+            return BusyError(text)
+        case ErrorCode.PROTOCOL | ErrorCode.SESSION | ErrorCode.TOO_LARGE | ErrorCode.INTERNAL:
+            return BrokenLinkError(text)
+        case _:
+            assert_never(error.code)

@@ -15,7 +15,7 @@ import trio
 from attrs import define, field, frozen
 
 from hermes_trio.backends.base import Backend, DaemonEndpoint
-from hermes_trio.errors import BrokenLinkError, HermesTrioError, RemoteProtocolError, UnavailableError
+from hermes_trio.errors import HermesTrioError, InvalidInputError, RefusedError, UnavailableError
 from hermes_trio.fleet.connection import ConnectionListener, DaemonConnection
 from hermes_trio.link.background import open_background_nursery
 from hermes_trio.link.message import MessageLink
@@ -90,6 +90,7 @@ class Fleet:
         Raises:
             UnavailableError: a daemon refuses us, or none at all could be reached.
         """
+        await trio.lowlevel.checkpoint()
         while not all(_is_up(member) or member.failure for member in self._members.values()):
             await self._changed.wait()
         for member in self._members.values():
@@ -145,22 +146,23 @@ class Fleet:
 
     async def _keep_up(self, member: _Member) -> None:
         """Connect to one endpoint again and again."""
-        pause_s = self._config.first_retry_s
+        first_s, longest_s = self._config.first_retry_s, self._config.max_retry_s
+        pause_s = first_s
+        await trio.lowlevel.checkpoint()
         with member.scope:
-            while True:
+            while not member.refused:
                 try:
                     await self._connect_once(member)
-                except UnavailableError as exc:
-                    self._note(member, exc, refused=True)
-                    return
-                except (BrokenLinkError, RemoteProtocolError) as exc:
-                    if member.connection is not None and member.connection.left:
+                except HermesTrioError as exc:
+                    connection = member.connection
+                    if connection is not None and connection.left:
                         return
-                    was_up = member.connection is not None and member.connection.welcome is not None
-                    self._note(member, exc)
                     pause_s = (
-                        self._config.first_retry_s if was_up else min(2 * pause_s, self._config.max_retry_s)
+                        first_s
+                        if connection is not None and connection.welcome
+                        else min(2 * pause_s, longest_s)
                     )
+                    self._note(member, exc)
                 await trio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
 
     async def _connect_once(self, member: _Member) -> None:
@@ -183,10 +185,12 @@ class Fleet:
         )
         await member.connection.run(link)
 
-    def _note(self, member: _Member, failure: HermesTrioError, *, refused: bool = False) -> None:
+    def _note(self, member: _Member, failure: HermesTrioError) -> None:
         logger.warning("daemon %s: %s", member.endpoint.name, failure)
         member.connection = None
-        member.failure, member.refused = failure, refused
+        member.failure = failure
+        # A bad address or token is as final as a refusal: only a new endpoint can mend it.
+        member.refused = isinstance(failure, (RefusedError, InvalidInputError))
         self._tell()
         alone_s = trio.current_time() - self._last_up
         if not self.connections and (alone_s > self._config.unreachable_after_s or self._hopeless()):

@@ -11,7 +11,7 @@ import ssl
 
 import trio
 
-from hermes_trio.errors import BusyError, HermesTrioError, UnavailableError
+from hermes_trio.errors import BusyError, HermesTrioError, RefusedError, UnavailableError
 from hermes_trio.link.url import LinkAddress
 
 ByteStream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
@@ -62,30 +62,30 @@ def _unreachable(address: LinkAddress, error: OSError) -> UnavailableError:
     return UnavailableError(f"No sandbox daemon at {address.origin}: {text}.", mend=mend)
 
 
-def _untrusted(address: LinkAddress, cause: BaseException | None) -> UnavailableError:
+def _untrusted(address: LinkAddress, cause: BaseException | None) -> RefusedError:
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return UnavailableError(
+        return RefusedError(
             f"The certificate of {address.origin} is not trusted: {cause.verify_message}.",
             mend="Give an ssl_context that knows its issuer.",
         )
     return not_a_daemon(address, "it does not speak TLS, or not ours")
 
 
-def not_a_daemon(address: LinkAddress, why: str) -> UnavailableError:
+def not_a_daemon(address: LinkAddress, why: str) -> RefusedError:
     """Somebody listens there, but not one of ours."""
-    return UnavailableError(f"What listens at {address.origin} is not a sandbox daemon: {why}.")
+    return RefusedError(f"What listens at {address.origin} is not a sandbox daemon: {why}.")
 
 
 def rejected(address: LinkAddress, status: int, *, with_token: bool) -> HermesTrioError:
     """What a refusal of the upgrade means, by its HTTP status."""
     match status:
         case 401 if with_token:
-            return UnavailableError(
+            return RefusedError(
                 f"The daemon at {address.origin} says that the token is wrong.",
                 mend="Use the token it was started with.",
             )
         case 401:
-            return UnavailableError(
+            return RefusedError(
                 f"The daemon at {address.origin} wants a token.", mend="Give the one it was started with."
             )
         case 503:

@@ -118,6 +118,7 @@ class Pump:
 
         Cancellation: atomic.
         """
+        await trio.lowlevel.checkpoint()
         while len(self._outbox) or self.session.has_data or not self._idle.is_set():
             await self._idle.wait()
 
@@ -135,6 +136,7 @@ class Pump:
         endings: list[BrokenLinkError | RemoteProtocolError] = []
 
         async def until_over(job: Callable[[MessageLink], Awaitable[Never]]) -> None:
+            await trio.lowlevel.checkpoint()
             try:
                 await job(link)
             except (BrokenLinkError, RemoteProtocolError) as exc:
@@ -180,6 +182,7 @@ class Pump:
     async def _gather_company(self) -> None:
         """Wait out the batch window, unless the batch is full before."""
         with trio.move_on_after(self._config.batch_window_s):
+            await trio.lowlevel.checkpoint()
             while len(self._outbox) < self._config.max_batch_size:
                 self._work = trio.Event()
                 await self._work.wait()
@@ -211,6 +214,7 @@ class Pump:
     async def _say_last_words(self, link: MessageLink) -> None:
         """Hand the session's error frame to the peer, if it takes it within a second."""
         with trio.CancelScope(shield=True, deadline=trio.current_time() + 1.0):
+            await trio.lowlevel.checkpoint()
             try:
                 await link.send_message(self.session.data_to_send())
             except (BrokenLinkError, ClosedError, trio.BusyResourceError):

@@ -57,14 +57,9 @@ class _Holder:
 
 
 class SlotPool:
-    """Leases of slots for trajectories; listens to the fleet (a ``ConnectionListener``).
+    """Leases of slots for trajectories; listens to the fleet (a ``ConnectionListener``)."""
 
-    Args:
-        kill_grace_s: how long :meth:`settle` waits for the proof that a cancelled call is dead.
-    """
-
-    def __init__(self, *, kill_grace_s: float) -> None:
-        self._kill_grace_s = kill_grace_s
+    def __init__(self) -> None:
         self._table = SlotTable()
         self._holders: dict[TrajectoryId, _Holder] = {}
         self._connections: dict[DaemonName, DaemonConnection] = {}
@@ -102,25 +97,25 @@ class SlotPool:
         else:
             holder.pending.append(record)
 
-    async def settle(self, record: CallRecord) -> None:
-        """End a submitted call whose caller has left; return when nothing of it is left either.
+    def abandon(self, record: CallRecord) -> bool:
+        """End a submitted call whose caller leaves.
 
-        Cancellation: shielded, at most ``kill_grace_s`` s. A call that could not be shown dead by then costs
-        the trajectory its slot.
+        Returns whether its end is still to come: the daemon has been told, and will answer when everything
+        the call started is gone. False: it never left, or it is over.
         """
         holder = self._holders.get(TrajectoryId(record.trajectory_id))
         if record.ended or holder is None:
-            return
+            return False
         if record in holder.pending:
             holder.pending.remove(record)
             self._give_up_waiting(holder)
-            return
-        connection = holder.connection
-        if connection is None or connection.cancel(record):
-            return
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + self._kill_grace_s):
-            await record.wait_ended()
-        if not record.ended:
+            return False
+        return holder.connection is not None and not holder.connection.cancel(record)
+
+    def condemn(self, record: CallRecord) -> None:
+        """An abandoned call could not be shown dead in time: its slot leaves service."""
+        holder = self._holders.get(TrajectoryId(record.trajectory_id))
+        if holder is not None and holder.lease == record.lease:
             self._condemn(holder, "a cancelled call could not be shown to be dead")
 
     async def release(self, trajectory_id: str, *, reset: bool) -> None:

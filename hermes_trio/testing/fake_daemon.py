@@ -119,14 +119,17 @@ class FakeDaemon:
         """
         ours, theirs = open_memory_links()
         async with open_background_nursery() as nursery:
-            nursery.start_soon(self.serve, theirs)
+            await nursery.start(self.serve, theirs)
             yield ours
 
-    async def serve(self, link: MessageLink) -> None:
+    async def serve(
+        self, link: MessageLink, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
         """Serve one link until it ends; then its calls are over and its slots wiped and free.
 
         Cancellation: atomic.
         """
+        task_status.started()
         [(_, hello)] = FrameDecoder(Limits().max_message_bytes).feed(await link.receive_message())
         assert isinstance(hello, Hello)
         session = Session.for_daemon(
@@ -147,6 +150,7 @@ class FakeDaemon:
 
         Cancellation: atomic; a command that is cancelled has had its effects up to there.
         """
+        await trio.lowlevel.checkpoint()
         call = running.call
         self.history.append((call.trajectory_id, call.operation, dict(call.arguments)))
         if call.operation == Operation.SLOT_ACQUIRE:
@@ -201,6 +205,7 @@ class FakeDaemon:
             self._waiting.popleft().set()
 
     async def _run_in(self, slot: FakeSlot, call: Call) -> FakeOutcome:
+        await trio.lowlevel.checkpoint()
         match call.operation:
             case Operation.BASH:
                 command = structure_arguments(BashArguments, call.arguments).command
@@ -248,6 +253,7 @@ class _FakePeer:
                 pass
 
     async def _run(self, running: FakeCall) -> None:
+        await trio.lowlevel.checkpoint_if_cancelled()
         call_id = running.call.call_id
         outcome = FakeOutcome(Provenance.CANCELLED, "cancelled", {"killed": True})
         try:
@@ -301,6 +307,7 @@ async def _run_command(slot: FakeSlot, command: str, limit_s: float) -> FakeOutc
 
 
 async def _run_word(word: str, rest: str) -> tuple[int, bytes]:
+    await trio.lowlevel.checkpoint()
     match word:
         case "true":
             return 0, b""

@@ -27,6 +27,8 @@ from sandbox_daemon.slots.pool import SlotPoolConfig, open_slot_pool
 
 logger = logging.getLogger(__name__)
 
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
 
 async def run_daemon(config: DaemonConfig) -> None:
     """Serve until SIGTERM, SIGINT, or the end of standard input where that was asked for; then drain.
@@ -40,7 +42,10 @@ async def run_daemon(config: DaemonConfig) -> None:
     """
     isolation = await probe(config.isolation, config.data_dir)
     pool_config = SlotPoolConfig(slots=config.slots, data_dir=config.data_dir)
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    for number in _STOP_SIGNALS:
+        # What the receiver puts back at its end: a second signal must not kill us half-way through the way out.
+        signal.signal(number, signal.SIG_IGN)
+    with trio.open_signal_receiver(*_STOP_SIGNALS) as signals:
         async with open_slot_pool(pool_config, isolation) as pool:
             host = Host(
                 pool=pool,
@@ -111,6 +116,7 @@ async def _drain(host: Host, *, grace_s: float) -> None:
     for peer in peers:
         peer.drain(grace_s)
     with trio.move_on_after(grace_s):
+        await trio.lowlevel.checkpoint()
         for peer in peers:
             await peer.wait_quiet()
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
+import trio
+
 from hermes_trio.errors import InvalidInputError, Provenance
 from hermes_trio.wire.codec import structure_arguments, unstructure
 from hermes_trio.wire.frames import Call, Lease
@@ -52,6 +54,7 @@ class Operations:
         Cancellation: shielded, at most 25 s (the slot pool's kill ladder and reset): when this returns or
         raises, nothing of the call is left.
         """
+        await trio.lowlevel.checkpoint_if_cancelled()
         handler = _HANDLERS.get(call.operation)
         if handler is None:
             text = f"operation '{call.operation}' is not offered by this daemon"

@@ -87,6 +87,7 @@ async def serve_peer(link: MessageLink, *, host: Host) -> None:
         link: a link that has just been accepted.
         host: what all peers share.
     """
+    await trio.lowlevel.checkpoint()
     try:
         session = _greet(await _read_hello(link, host.limits), host)
     except BrokenLinkError as exc:
@@ -148,6 +149,7 @@ class Peer:
 
         Cancellation: atomic.
         """
+        await trio.lowlevel.checkpoint()
         while self._running:
             await next(iter(self._running.values())).ended.wait()
 
@@ -199,6 +201,7 @@ class Peer:
         self._answer(running.call, outcome)
 
     async def _outcome(self, running: _Running) -> Outcome:
+        await trio.lowlevel.checkpoint_if_cancelled()
         call, turn = running.call, running.turn
         if turn is not None and not turn.is_now:
             await turn.wait_now()
@@ -217,6 +220,7 @@ class Peer:
 
     async def _end_calls_of(self, slot: SlotId) -> None:
         """End what runs or waits on a slot that is being given back."""
+        await trio.lowlevel.checkpoint()
         theirs = [running for running in self._running.values() if running.turn and running.turn.slot == slot]
         for running in theirs:
             running.scope.cancel()
@@ -253,6 +257,7 @@ async def _read_hello(link: MessageLink, limits: Limits) -> Hello:
     decoder = FrameDecoder(limits.max_message_bytes)
     frames: list[tuple[int | None, Frame]] = []
     with trio.move_on_after(HELLO_LIMIT_S):
+        await trio.lowlevel.checkpoint()
         while not frames:
             frames = decoder.feed(await link.receive_message(), at_most=1)
     match frames:
@@ -266,6 +271,7 @@ async def _read_hello(link: MessageLink, limits: Limits) -> Hello:
 
 async def _say_why(link: MessageLink, fault: RemoteProtocolError) -> None:
     """Tell a refused peer the reason, and wait a moment for it to read that and close."""
+    await trio.lowlevel.checkpoint()
     with suppress(BrokenLinkError), trio.move_on_after(1.0):
         await link.send_message(encode_frame(error_of(fault)))
         await link.receive_message()

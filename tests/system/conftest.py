@@ -1,4 +1,4 @@
-"""Fixtures for tests that run real slots: a pool of two, and what must hold after every hostile thing done in one."""
+"""Fixtures for tests that run real slots: a pool of two, and what must hold after each hostile thing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sandbox_daemon.isolation.probe import probe
 from sandbox_daemon.slots.pool import Outcome, SlotPool, SlotPoolConfig, open_slot_pool
 
 NEIGHBOUR_S = 0.05
-"""A neighbour's `echo` at the median while something hostile goes on. Single ones may be late on a shared machine."""
+"""A neighbour's `echo` at the median while something hostile goes on; single ones may be late."""
 
 
 class Slots:
@@ -70,7 +70,7 @@ class Slots:
         }
 
     async def check(self) -> None:
-        """Holds whatever was done: nobody is left, the slot works, the neighbour too, nothing is quarantined."""
+        """Holds whatever was done: nobody is left, slot and neighbour work, nothing is quarantined."""
         await self.pool.quiesce(self.lease)
         assert self.strays() == {}
         for lease in (self.lease, self.neighbour):
