@@ -193,9 +193,9 @@ class SlotTable:
     def release_done(self, trajectory: TrajectoryId, *, quarantined: bool = False) -> tuple[Assignment, ...]:
         """The slot was given back. A quarantined one takes its place out of service."""
         place = self._expect(trajectory, PlaceState.RELEASING)
-        if quarantined and place.daemon is not None:
-            self._daemons[place.daemon].places -= 1
-            self._total -= 1
+        assert place.daemon is not None
+        self._daemons[place.daemon].places -= quarantined
+        self._total -= quarantined
         return self._free(trajectory, place)
 
     def lost(self, trajectory: TrajectoryId) -> tuple[Assignment, ...]:

@@ -43,7 +43,7 @@ async def run_daemon(config: DaemonConfig) -> None:
     isolation = await probe(config.isolation, config.data_dir)
     pool_config = SlotPoolConfig(slots=config.slots, data_dir=config.data_dir)
     for number in _STOP_SIGNALS:
-        # What the receiver puts back at its end: a second signal must not kill us half-way through the way out.
+        # What the receiver puts back at its end: a second signal must not kill us on the way out.
         signal.signal(number, signal.SIG_IGN)
     with trio.open_signal_receiver(*_STOP_SIGNALS) as signals:
         async with open_slot_pool(pool_config, isolation) as pool:

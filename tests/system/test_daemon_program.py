@@ -234,7 +234,8 @@ async def test_a_killed_executor_leaves_clean_slots(daemon: tuple[subprocess.Pop
         executor.kill()
     async with ht.open_static_backend([url], token=TOKEN) as backend, ht.open_executor(backend) as next_one:
         for name in "cd":
-            listed = await next_one.execute(name, ht.ToolCall("bash", {"command": "ls -A; cat /proc/[0-9]*/comm | grep -c sleep"}))
+            look = ht.ToolCall("bash", {"command": "ls -A; cat /proc/[0-9]*/comm | grep -c sleep"})
+            listed = await next_one.execute(name, look)
             assert listed.output == "0"
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import stat
 import time
 from pathlib import Path
@@ -216,3 +217,31 @@ async def test_a_workspace_of_links_to_the_system_is_reset_without_touching_it(s
         while slots.pool.statistics().trash:
             await trio.sleep(0.01)
     assert len(os.listdir("/usr/bin")) == before
+
+
+async def test_an_agent_that_hangs_over_a_file_is_replaced(slots, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing waits for ever; the next call finds the workspace as it was."""
+    monkeypatch.setattr("sandbox_daemon.slots.work.FILE_LIMIT_S", 0.2)
+    await slots.write("f", b"kept")
+    os.kill(slots.agent_pid(), signal.SIGSTOP)
+    outcome = await slots.read("f")
+    assert outcome.provenance is Provenance.SANDBOX_LOST
+    assert "no answer about a file within 0.2 s" in outcome.error
+    monkeypatch.undo()
+    assert (await slots.read("f")).payload == b"kept"
+
+
+async def test_an_agent_that_dies_over_a_file_loses_that_call(slots) -> None:
+    """Typed, and the next one works."""
+    async with trio.open_nursery() as nursery:
+        agent = slots.agent_pid()
+        os.kill(agent, signal.SIGSTOP)
+
+        async def kill() -> None:
+            await trio.sleep(0.05)
+            os.kill(agent, signal.SIGKILL)
+
+        nursery.start_soon(kill)
+        outcome = await slots.write("f", b"x")
+    assert outcome.provenance is Provenance.SANDBOX_LOST
+    assert (await slots.write("f", b"x")).provenance is Provenance.OK

@@ -293,3 +293,21 @@ def test_without_privileges_level_ns_holds_all_the_same(reachable: Path) -> None
     trace = _as_nobody(lambda data: trio.run(main, data), reachable.parent)
     assert trace == ""
     assert sys.exc_info() == (None, None, None)
+
+
+@pytest.mark.bubblewrap
+async def test_a_kernel_that_refuses_the_filter_is_said_to(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The level holds without it, and the report says what is missing."""
+    monkeypatch.setattr("sandbox_daemon.isolation.policy.build_filter", lambda machine, sockets: b"\xff" * 8)
+    found = await probe("required", tmp_path)
+    assert (found.level, found.seccomp) == (Level.NS, False)
+    assert found.missing[0].name == "seccomp"
+    assert found.mechanisms["system calls"] == "none"
+
+
+async def test_a_data_directory_that_cannot_be_made_is_an_error_that_mends() -> None:
+    """Before anything is tried."""
+    with pytest.raises(UnavailableError, match="cannot be made"):
+        await probe("auto", Path("/proc/nowhere/data"))
