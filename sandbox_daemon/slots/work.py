@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import stat
+from collections.abc import Awaitable
 from typing import Final
 
 import trio
@@ -36,6 +37,7 @@ logger = logging.getLogger(__name__)
 
 RELEASED: Final = Outcome(provenance=Provenance.CANCELLED, error="Cancelled: the slot was released")
 """The lease ended under the call; whatever it had started is gone."""
+FILE_LIMIT_S: Final = 30.0
 _NO_SANDBOX: Final = Outcome(
     provenance=Provenance.DENIED, error="A sandbox is required, and this daemon runs at isolation level none"
 )
@@ -155,7 +157,8 @@ async def _ask(
     async with turn as cell:
         try:
             link = cell.link_if_ready(network=None) or await cell.restart(network=None)
-            answer = await link.ask(kind, fixed, strings, descriptors=[descriptor] if descriptor >= 0 else [])
+            given = [descriptor] if descriptor >= 0 else []
+            answer = await _answer_within(cell, link.ask(kind, fixed, strings, descriptors=given))
         except (AgentStartError, AgentLostError) as error:
             return _lost(cell, error)
         if answer.kind in (_ANSWERS[kind], protocol.FAILED):
@@ -163,6 +166,14 @@ async def _ask(
         answer.drop()
         return _lost(cell, AgentLostError("its answer is none to this question"))
     return RELEASED
+
+
+async def _answer_within(cell: Cell, asking: Awaitable[Message]) -> Message:
+    """A file that takes so long is on a disk that hangs, or its agent does: the slot starts anew."""
+    with trio.move_on_after(FILE_LIMIT_S):
+        return await asking
+    await cell.kill()
+    raise AgentLostError(f"no answer about a file within {FILE_LIMIT_S} s")
 
 
 async def _content(answer: Message, max_bytes: int) -> bytes:
