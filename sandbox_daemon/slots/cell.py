@@ -99,6 +99,7 @@ class Cell:
         )
         async with self.starts:
             agent = await start_agent(launch, code_fd=self.code_fd, configuration=message)
+        self.storage.ledger.note(self.slot, agent.pid, agent.launcher.pid)
         self.agent = agent
         self.link = AgentLink(agent.sock, name=self.slot)
         self.nursery.start_soon(self.link.pump, name=f"pump of {self.slot}")
@@ -132,6 +133,7 @@ class Cell:
             logger.critical("LEAK: %s could not be shown dead: %r", self.slot, agent)
             return False
         agent.close()
+        self.storage.ledger.forget(self.slot)
         self.agent = self.link = None
         return True
 

@@ -5,6 +5,7 @@
     lock          flock of the living daemon
     epoch         how many daemons have lived here
     etc/          the slots' /etc
+    agents/       which agents run, for the next daemon to end those that a killed one left
     slots/3/      workspace/ (and tmp/ below level ns), both the slot's own
     trash/        what is being deleted; a reset only renames into it
 
@@ -21,9 +22,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hermes_trio.errors import UnavailableError
+from sandbox_daemon.slots.ledger import Ledger
 from sandbox_daemon.slots.trash import delete_tree
 
-_FOLDERS = ("slots", "trash")
+_FOLDERS = ("slots", "trash", "agents")
 
 
 class DataDirectory:
@@ -33,6 +35,7 @@ class DataDirectory:
         self.root = root
         self.epoch = epoch
         self.etc = root / "etc"
+        self.ledger = Ledger(root / "agents")
         self._counter = 0
 
     def __repr__(self) -> str:
@@ -58,6 +61,7 @@ class DataDirectory:
 
     def discard_leftovers(self) -> None:
         """Everything of earlier lives."""
+        self.ledger.end_leftovers()
         for path in (*(self.root / "slots").iterdir(), self.etc):
             self._discard(path)
 

@@ -220,3 +220,29 @@ def test_merged_and_unmerged_systems_are_told_apart() -> None:
     layout = read_layout()
     names = {path for path, _ in layout.links} | set(layout.folders)
     assert {"/bin", "/lib"} <= names
+
+
+def test_an_agent_that_a_killed_daemon_left_is_ended_by_the_next(tmp_path: Path) -> None:
+    """Named beyond doubt; anything else of that number is let be."""
+    import subprocess
+
+    with (
+        subprocess.Popen(["/bin/sleep", "1000"]) as left,
+        subprocess.Popen(["/bin/sleep", "1000"]) as stranger,
+    ):
+        try:
+            with hold_data_directory(tmp_path) as directory:
+                directory.ledger.note("slot_0", left.pid)
+                directory.ledger.note("slot_1", stranger.pid)
+                directory.ledger.note("slot_2", 1 << 22)
+            line = (tmp_path / "agents" / "slot_1").read_text().split()
+            (tmp_path / "agents" / "slot_1").write_text(f"{line[0]} 1 {line[2]}\n")
+            (tmp_path / "agents" / "slot_3").write_text("garbage")
+            with hold_data_directory(tmp_path) as directory:
+                assert left.wait(5) == -9
+                assert stranger.poll() is None
+                assert list((tmp_path / "agents").iterdir()) == []
+                assert directory.ledger.end_leftovers() == 0
+        finally:
+            left.kill()
+            stranger.kill()
