@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import trio
@@ -28,7 +29,7 @@ def run_benchmark(
         require_matplotlib()
     report = trio.run(scenario.run, options, Console(stderr=True))
     check_report(report)
-    print_report(report, Console())
+    print_report(report, _report_console())
     _write(scenario, report, json_path, plot_path)
     return report
 
@@ -38,3 +39,8 @@ def _write(scenario: Scenario, report: Report, json_path: Path | None, plot_path
         write_report(report, json_path)
     if plot_path is not None:
         write_plot(report, scenario.draw, plot_path)
+
+
+def _report_console() -> Console:
+    """Wide enough for every column where nobody's window sets the width."""
+    return Console() if sys.stdout.isatty() else Console(width=110)

@@ -43,7 +43,7 @@ def _table(report: Report) -> Table:
     points = tuple(report.measurements[0].labels)
     title = f"{report.scenario}{' (smoke: figures mean nothing)' if report.smoke else ''}"
     caption = f"× against {report.baseline}, median of the ratios within rounds; cpu: of the caller, per call"
-    table = Table(title=title, caption=caption, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(title=title, caption=caption, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for name in points:
         table.add_column(_SHORT.get(name, name), no_wrap=True)
     table.add_column("arm", no_wrap=True)
