@@ -30,6 +30,7 @@ class DaemonConfig:
         tokens: bearer tokens that are accepted; two of them while one replaces the other.
         ready_file: where to say that the daemon serves; written atomically.
         isolation: what to do where the host cannot isolate.
+        network: whether a slot whose call asks for it gets the host's network.
         max_connections: websockets open at once.
         max_calls: calls offered and not answered, for each connection.
         drain_grace_s: how long running calls may go on after SIGTERM.
@@ -43,6 +44,7 @@ class DaemonConfig:
     tokens: tuple[str, ...] = ()
     ready_file: Path | None = None
     isolation: Policy = Policy.REQUIRED
+    network: bool = True
     max_connections: int = 1024
     max_calls: int = 4096
     drain_grace_s: float = 5.0
@@ -73,6 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="required: refuse to start where the host cannot isolate (default); auto: take the best there "
         "is and say so; none: run commands as plain processes, for trusted code only",
     )
+    add("--no-network", action="store_true", help="never give a slot the host's network, whatever is asked")
     add("--drain-grace-s", type=float, default=5.0, help="seconds running calls may finish in on SIGTERM")
     add("--exit-with-stdin", action="store_true", help="stop when standard input ends (for parents)")
     add("--probe", action="store_true", help="print what this host can isolate, as JSON, and exit")
@@ -109,6 +112,7 @@ def read_config(options: argparse.Namespace, environment: Mapping[str, str]) -> 
         tokens=tokens,
         ready_file=options.ready_file,
         isolation=options.isolation,
+        network=not options.no_network,
         drain_grace_s=options.drain_grace_s,
         exit_with_stdin=options.exit_with_stdin,
     )

@@ -133,7 +133,8 @@ class Executor:
 
         Args:
             trajectory_id: whose slot; one that holds none is fine.
-            reset_workspace: wipe the slot before another trajectory gets it. ``False`` hands its files on.
+            reset_workspace: wipe the slot before another trajectory gets it. ``False`` leaves it as it is for
+                this executor's next trajectory; somebody else's gets it wiped all the same.
         """
         await self._pool.release(trajectory_id, reset=reset_workspace)
 

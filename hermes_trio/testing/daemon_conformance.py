@@ -84,6 +84,16 @@ async def a_released_slot_comes_back_empty(executor: Executor) -> None:
         assert (await _read(executor, name, "left")).error == "File not found: left"
 
 
+async def a_slot_released_unwiped_on_request_is_handed_on(executor: Executor) -> None:
+    """``reset_workspace=False``: whoever gets it next finds what was left; here both slots are."""
+    for name in ("a", "b"):
+        await _write(executor, name, "left", f"by {name}")
+    for name in ("a", "b"):
+        await executor.release(name, reset_workspace=False)
+    found = {(await _read(executor, name, "left")).output for name in ("c", "d")}
+    assert found == {"by a", "by b"}
+
+
 async def calls_of_a_slot_run_one_after_another(executor: Executor) -> None:
     """In the order of asking, also when the first is slow."""
     order: list[str] = []
@@ -184,6 +194,7 @@ DAEMON_CHECKS: tuple[DaemonCheck, ...] = (
     a_limit_ends_a_command_and_keeps_its_output,
     files_stay_with_their_trajectory,
     a_released_slot_comes_back_empty,
+    a_slot_released_unwiped_on_request_is_handed_on,
     calls_of_a_slot_run_one_after_another,
     a_slow_slot_holds_up_nobody,
     cancelling_frees_the_slot_for_the_next_call,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import resource
 import signal
 import sys
 import tempfile
@@ -41,7 +42,8 @@ async def run_daemon(config: DaemonConfig) -> None:
         OSError: the port cannot be had.
     """
     isolation = await probe(config.isolation, config.data_dir)
-    pool_config = SlotPoolConfig(slots=config.slots, data_dir=config.data_dir)
+    raise_file_limit()
+    pool_config = SlotPoolConfig(slots=config.slots, data_dir=config.data_dir, network=config.network)
     for number in _STOP_SIGNALS:
         # What the receiver puts back at its end: a second signal must not kill us on the way out.
         signal.signal(number, signal.SIG_IGN)
@@ -64,6 +66,12 @@ async def run_daemon(config: DaemonConfig) -> None:
                     break
                 await _drain(host, grace_s=config.drain_grace_s)
                 nursery.cancel_scope.cancel()
+
+
+def raise_file_limit() -> None:
+    """Take all the descriptors that are allowed: three for each slot, two more for each running call."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def announce(config: DaemonConfig, *, port: int, epoch: Epoch) -> None:

@@ -23,7 +23,7 @@ from hermes_trio.wire.operations import (
     SlotReleased,
     WriteFileArguments,
 )
-from sandbox_daemon.slots.pool import Outcome, SlotPool
+from sandbox_daemon.slots.pool import Outcome, SlotPool, StaleLeaseError
 
 T = TypeVar("T")
 
@@ -42,6 +42,7 @@ class Operations:
     def __init__(self, pool: SlotPool, *, owner: str) -> None:
         self._pool = pool
         self._owner = owner
+        self._leases: set[Lease] = set()  # a lease is a right of this session, not of whoever can guess it
 
     @staticmethod
     def takes_turns(call: Call) -> bool:
@@ -64,31 +65,50 @@ class Operations:
         except InvalidInputError as exc:
             return Outcome(provenance=Provenance.INVALID_REQUEST, error=f"{call.operation}: {exc}")
 
+    def cancelled(self, call: Call) -> Outcome:
+        """The outcome of a call whose :meth:`run` was cancelled and is over: is everything of it dead?"""
+        killed = call.lease is None or not (
+            call.lease in self._leases and self._pool.is_quarantined(call.lease.slot)
+        )
+        return Outcome(provenance=Provenance.CANCELLED, error="cancelled", data={"killed": killed})
+
     async def _acquire(self, call: Call) -> Outcome:
         _checked(SlotAcquireArguments, call)
         lease = await self._pool.acquire(owner=self._owner, trajectory_id=call.trajectory_id)
+        self._leases.add(lease)
         return _report(SlotAcquired(slot=lease.slot, epoch=lease.epoch))
 
     async def _release(self, call: Call) -> Outcome:
         arguments = _checked(SlotReleaseArguments, call)
-        state = await self._pool.release(_lease(call), reset=arguments.reset)
+        lease = _named_lease(call)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if lease not in self._leases:
+            return _report(SlotReleased(state="ready"))  # given back before: releasing is idempotent
+        self._leases.discard(lease)
+        state = await self._pool.release(lease, reset=arguments.reset)
         return _report(SlotReleased(state=state))
 
     async def _quiesce(self, call: Call) -> Outcome:
-        await self._pool.quiesce(_lease(call))
+        await self._pool.quiesce(self._lease(call))
         return Outcome()
 
     async def _bash(self, call: Call) -> Outcome:
         arguments = _checked(BashArguments, call)
         limit_s = call.limit_s or DEFAULT_LIMIT_S
-        return await self._pool.bash(_lease(call), arguments, stdin=call.payload, limit_s=limit_s)
+        return await self._pool.bash(self._lease(call), arguments, stdin=call.payload, limit_s=limit_s)
 
     async def _read_file(self, call: Call) -> Outcome:
-        return await self._pool.read_file(_lease(call), _checked(ReadFileArguments, call))
+        return await self._pool.read_file(self._lease(call), _checked(ReadFileArguments, call))
 
     async def _write_file(self, call: Call) -> Outcome:
         arguments = _checked(WriteFileArguments, call)
-        return await self._pool.write_file(_lease(call), arguments, content=call.payload)
+        return await self._pool.write_file(self._lease(call), arguments, content=call.payload)
+
+    def _lease(self, call: Call) -> Lease:
+        lease = _named_lease(call)
+        if lease not in self._leases:
+            raise StaleLeaseError(lease)
+        return lease
 
 
 _HANDLERS: Mapping[str, Callable[[Operations, Call], Awaitable[Outcome]]] = {
@@ -108,7 +128,7 @@ def _checked(kind: type[T], call: Call) -> T:
     return structure_arguments(kind, call.arguments)
 
 
-def _lease(call: Call) -> Lease:
+def _named_lease(call: Call) -> Lease:
     if call.lease is None:
         raise InvalidInputError("is required", field="lease")
     return call.lease

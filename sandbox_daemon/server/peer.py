@@ -189,7 +189,7 @@ class Peer:
 
     async def _run(self, running: _Running) -> None:
         """One call, from its frame to its result."""
-        outcome = Outcome(provenance=Provenance.CANCELLED, error="cancelled", data={"killed": True})
+        outcome = None
         try:
             with running.scope:
                 outcome = await self._outcome(running)
@@ -198,7 +198,7 @@ class Peer:
                 self._turnstile.leave(running.turn)
             del self._running[running.call.call_id]
             running.ended.set()
-        self._answer(running.call, outcome)
+        self._answer(running.call, outcome or self._operations.cancelled(running.call))
 
     async def _outcome(self, running: _Running) -> Outcome:
         await trio.lowlevel.checkpoint_if_cancelled()

@@ -117,6 +117,10 @@ class SlotPool:
             trash=self._site.trash_count,
         )
 
+    def is_quarantined(self, slot: SlotId) -> bool:
+        """Whether this slot is out of service: something in it could not be shown dead."""
+        return self._table.state(slot) is SlotState.QUARANTINED
+
     # --- leases ---------------------------------------------------------------------------------------------
 
     async def acquire(self, *, owner: str, trajectory_id: str) -> Lease:
@@ -130,7 +134,7 @@ class SlotPool:
         await trio.lowlevel.checkpoint_if_cancelled()
         ticket, grant = self._table.request(User(owner, trajectory_id))
         if grant is None:
-            self._reset_for_waiters()
+            self._serve_waiters()
             return await self._wait_grant(ticket)
         await trio.lowlevel.cancel_shielded_checkpoint()
         return grant.lease
@@ -156,8 +160,9 @@ class SlotPool:
     async def release(self, lease: Lease, *, reset: bool = True) -> str:
         """Gives a slot back: what runs in it is killed; then it is reset before anybody else gets it.
 
-        Idempotent: a stale lease answers with the slot's state. ``reset=False`` keeps the workspace for the
-        same user to come back to; should somebody else need the slot, it is reset then.
+        Idempotent: a stale lease answers with the slot's state. ``reset=False`` keeps the workspace as it is
+        for its owner: for the same trajectory when it comes back, else for the next one that finds no clean
+        slot. Another owner gets the slot only after a reset.
 
         Cancellation: shielded, at most 25 s (kill, fresh agent).
 
@@ -205,7 +210,7 @@ class SlotPool:
         for scope in self._scopes.get(lease.slot, ()):
             scope.cancel()
         if keep:
-            self._reset_for_waiters()
+            self._serve_waiters()
         else:
             self._begin_reset(lease.slot)
 
@@ -213,7 +218,12 @@ class SlotPool:
         self._released[slot] = trio.Event()
         self._nursery.start_soon(self._reset, self._cells[slot], name=f"reset of {slot}")
 
-    def _reset_for_waiters(self) -> None:
+    def _serve_waiters(self) -> None:
+        """A slot that was kept on request goes to a waiter of the same owner as it is, else it is reset."""
+        grant = self._table.hand_on()
+        if grant is not None:
+            self._hand_over(grant)
+            return
         slot = self._table.wanted()
         if slot is not None:
             self._begin_reset(slot)

@@ -4,14 +4,14 @@
 
     NEW ──ready──> READY ──lease──> LEASED ──release──> DIRTY ──ready──> READY
                      ^                 │                  │  ^
-                     │                 │                  │  └─ release(keep): stays DIRTY, kept for its last
-                     user │                 │                  └──lease by that user (kept as it was)──>
+                     │                 │                  │  └─ release(keep): stays DIRTY, kept for its
+                    owner │                 │                  └──lease by that owner, as it is──>
                      LEASED
     any state ──quarantine──> QUARANTINED (for good)
 
 Two rules: everything that changes a slot's state is in this file; a slot is handed out only from READY, or
-from DIRTY to the very user it was kept for. An epoch counts the changes of hands; a lease with another epoch
-than the slot's is stale and nothing is done for it.
+from DIRTY to the owner who asked for it to be kept. An epoch counts the changes of hands; a lease with
+another epoch than the slot's is stale and nothing is done for it.
 
 Every method decides and returns what has to be done; doing it is the pool's.
 """
@@ -19,7 +19,7 @@ Every method decides and returns what has to be done; doing it is the pool's.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 
 from attrs import define, field, frozen
@@ -109,17 +109,28 @@ class SlotTable:
         """Asks for a slot: a ticket, and the grant when there is one at once. First come, first served."""
         self._tickets += 1
         ticket = self._tickets
-        kept = self._kept_for(user)
-        if kept is not None:
-            return ticket, Grant(ticket, self._lease(kept, user))
-        if self._ready and not self._waiting:
-            return ticket, Grant(ticket, self._lease(self._ready.popleft(), user))
+        slot = self._kept_where(lambda keeper: keeper == user)
+        if slot is None and not self._waiting:
+            slot = self._ready.popleft() if self._ready else self._kept_where(_same_owner(user))
+        if slot is not None:
+            return ticket, Grant(ticket, self._lease(slot, user))
         self._waiting[ticket] = user
         return ticket, None
 
     def withdraw(self, ticket: int) -> None:
         """The request is no longer wanted. Harmless when it has been granted."""
         self._waiting.pop(ticket, None)
+
+    def hand_on(self) -> Grant | None:
+        """Gives a kept slot, as it is, to who waits longest, if it is the owner who wanted it kept."""
+        if not self._waiting:
+            return None
+        ticket, user = next(iter(self._waiting.items()))
+        slot = self._kept_where(_same_owner(user))
+        if slot is None:
+            return None
+        del self._waiting[ticket]
+        return Grant(ticket, self._lease(slot, user))
 
     def wanted(self) -> SlotId | None:
         """A kept slot to reset now because somebody waits; it is no longer kept. ``None``: no need."""
@@ -136,7 +147,7 @@ class SlotTable:
             raise StaleLeaseError(lease)
 
     def release(self, lease: Lease, *, keep: bool) -> None:
-        """LEASED to DIRTY. ``keep``: its user may have it back as it is; others only after a reset."""
+        """LEASED to DIRTY. ``keep``: its owner may have it back as it is; others only after a reset."""
         self.check(lease)
         slot = self._slots[lease.slot]
         slot.state = SlotState.DIRTY
@@ -183,9 +194,9 @@ class SlotTable:
             self._slots[name].kept = False
         return slots
 
-    def _kept_for(self, user: User) -> SlotId | None:
+    def _kept_where(self, fits: Callable[[User], bool]) -> SlotId | None:
         # Few slots are kept at a time, and only on request; an index would cost more than this scan.
-        found = next((name for name, owner in self._kept.items() if owner == user), None)
+        found = next((name for name, keeper in self._kept.items() if fits(keeper)), None)
         if found is not None:
             del self._kept[found]
         return found
@@ -197,3 +208,7 @@ class SlotTable:
         slot.user = user
         slot.kept = False
         return Lease(slot=slot_id, epoch=slot.epoch)
+
+
+def _same_owner(user: User) -> Callable[[User], bool]:
+    return lambda keeper: keeper.owner == user.owner

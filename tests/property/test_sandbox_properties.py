@@ -91,10 +91,12 @@ class TableMachine(RuleBasedStateMachine):
 
     @rule(target=leases, owner=st.sampled_from("ab"), trajectory=st.sampled_from("xy"))
     def request(self, owner: str, trajectory: str) -> Lease:
-        """A kept slot of one's own first, else a ready one, else the queue."""
+        """The slot one kept first, else a ready one, else one that one's owner kept, else the queue."""
         user = User(owner, trajectory)
         own = {slot for slot, keeper in self.kept.items() if keeper == user}
         free = self._free()
+        if not self.queue:
+            free = free or {slot for slot, keeper in self.kept.items() if keeper.owner == owner}
         ticket, grant = self.table.request(user)
         if grant is None:
             assert not own
@@ -146,6 +148,20 @@ class TableMachine(RuleBasedStateMachine):
             self.table.withdraw(ticket)
         else:
             self.table.withdraw(10_000)
+
+    @rule(target=leases)
+    def hand_on(self) -> Lease:
+        """A kept slot goes as it is to who waits longest, if its owner is the same."""
+        grant = self.table.hand_on()
+        if grant is None:
+            assert not self.queue or all(
+                keeper.owner != self.queue[0][1].owner for keeper in self.kept.values()
+            )
+            return Lease(slot=self.names[0], epoch=0)  # never good
+        ticket, user = self.queue.pop(0)
+        assert grant.ticket == ticket
+        assert self.kept.pop(grant.lease.slot).owner == user.owner
+        return self._granted(grant.lease, user)
 
     @rule()
     def wanted(self) -> None:

@@ -58,7 +58,7 @@ def test_nobody_overtakes_the_queue() -> None:
     assert grant.ticket == first
 
 
-def test_a_kept_slot_is_for_its_user_only() -> None:
+def test_a_kept_slot_is_for_its_owner_only() -> None:
     """Others wait until it is wanted and reset."""
     table = SlotTable.of([A])
     table.ready(A)
@@ -69,7 +69,7 @@ def test_a_kept_slot_is_for_its_user_only() -> None:
     assert table.wanted() is None
     with pytest.raises(ValueError, match="slot a is dirty"):
         table.ready(A)
-    _, other = table.request(User("o", "other"))
+    _, other = table.request(User("p", "t"))
     assert other is None
     assert table.wanted() == A
     assert table.state(A) is SlotState.DIRTY
@@ -101,3 +101,22 @@ def test_a_quarantined_slot_is_gone_from_everywhere() -> None:
     with pytest.raises(StaleLeaseError):
         table.check(grant.lease)
     assert table.leases_of("o") == ()
+
+
+def test_a_kept_slot_goes_as_it_is_to_the_next_of_its_owner() -> None:
+    """Whoever asked for it to stay dirty gets it dirty, also when that one had to wait."""
+    table = SlotTable.of([A])
+    table.ready(A)
+    _, first = table.request(User("o", "t"))
+    assert first is not None
+    waiting, none = table.request(User("o", "u"))
+    assert none is None
+    table.release(first.lease, keep=True)
+    handed = table.hand_on()
+    assert handed is not None
+    assert (handed.ticket, handed.lease.slot) == (waiting, A)
+    assert handed.lease.epoch > first.lease.epoch
+    table.release(handed.lease, keep=True)
+    _, again = table.request(User("o", "v"))
+    assert again is not None
+    assert table.hand_on() is None
