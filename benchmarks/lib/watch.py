@@ -73,8 +73,11 @@ class Watch:
 
     def look(self) -> None:
         """Takes one sample."""
-        below = descendants(os.getpid(), list_processes())
-        self._seen |= {(process.pid, process.started) for process in below}
+        processes = list_processes()
+        below = descendants(os.getpid(), processes)
+        # The dead cannot survive: forgetting them keeps our own memory, which is measured here too, flat.
+        alive = {(process.pid, process.started) for process in processes.values()}
+        self._seen = (self._seen & alive) | {(process.pid, process.started) for process in below}
         found = {each.pid: daemon_data_dir(command_line(each.pid)) for each in below}
         daemons = {pid: data_dir for pid, data_dir in found.items() if data_dir is not None}
         self._data_dirs |= set(daemons.values())
