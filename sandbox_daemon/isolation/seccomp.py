@@ -94,6 +94,11 @@ _NEW_NAMESPACES: Final = (
 _TIOCSTI: Final = 0x5412
 _TIOCLINUX: Final = 0x541C
 _AF_UNIX: Final = 1
+_AF_ALG: Final = 38
+"""The kernel's cryptography: a way in for unprivileged code again and again, and programs bring their own."""
+_AF_VSOCK: Final = 40
+"""To the hypervisor and to other listeners of this machine. No network namespace holds it: in a slot without
+network the hypervisor answered. vsock(7)."""
 
 _LOAD: Final = 0x20  # BPF_LD | BPF_W | BPF_ABS
 _JUMP_EQUAL: Final = 0x15  # BPF_JMP | BPF_JEQ | BPF_K
@@ -142,10 +147,15 @@ def build_filter(machine: str, *, sockets: bool) -> bytes:
     rules += _inspect(_CLONE[machine], _ARGUMENT_0, ((_JUMP_ANY_BIT, _NEW_NAMESPACES, True),), errno.EPERM)
     stdin_forgers = ((_JUMP_EQUAL, _TIOCSTI, True), (_JUMP_EQUAL, _TIOCLINUX, True))
     rules += _inspect(_IOCTL[machine], _ARGUMENT_1, stdin_forgers, errno.EPERM)
-    if not sockets:
-        rules += _inspect(_SOCKET[machine], _ARGUMENT_0, ((_JUMP_EQUAL, _AF_UNIX, False),), errno.EACCES)
+    rules += _inspect(_SOCKET[machine], _ARGUMENT_0, _refused_families(sockets=sockets), errno.EACCES)
     rules.append(_statement(_RETURN, ALLOW))
     return b"".join(rules)
+
+
+def _refused_families(*, sockets: bool) -> tuple[tuple[int, int, bool], ...]:
+    if not sockets:
+        return ((_JUMP_EQUAL, _AF_UNIX, False),)
+    return (_JUMP_EQUAL, _AF_ALG, True), (_JUMP_EQUAL, _AF_VSOCK, True)
 
 
 def _statement(code: int, value: int) -> bytes:

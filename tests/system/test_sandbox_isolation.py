@@ -86,6 +86,14 @@ async def test_abstract_sockets_of_the_host_cannot_be_reached(slots) -> None:
     assert outcome.data["exit_code"] != 0
 
 
+async def test_the_hypervisor_cannot_be_reached(slots) -> None:
+    """A network namespace does not hold AF_VSOCK: without the filter the machine below would answer."""
+    program = "import socket; socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)"
+    for network in (False, True):
+        outcome = await slots.bash(f'python3 -c "{program}"', allow_network=network)
+        assert b"PermissionError" in outcome.payload
+
+
 async def test_a_call_that_may_use_the_network_gets_it_and_says_so(slots) -> None:
     """A change of policy starts a fresh agent on the same workspace."""
     await slots.write("kept", b"as it was")

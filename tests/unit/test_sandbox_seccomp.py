@@ -76,6 +76,15 @@ def test_without_sockets_only_those_of_the_file_system_are_left(machine: str) ->
 
 
 @pytest.mark.parametrize("machine", ARCHES)
+@pytest.mark.parametrize("sockets", [True, False])
+def test_sockets_that_no_network_namespace_holds_are_always_refused(machine: str, sockets: bool) -> None:
+    """AF_VSOCK leads to the hypervisor from anywhere, AF_ALG into the kernel."""
+    program = build_filter(machine, sockets=sockets)
+    for family in (38, 40):
+        assert verdict(program, machine, SOCKET[machine], family) == deny(errno.EACCES)
+
+
+@pytest.mark.parametrize("machine", ARCHES)
 def test_forging_input_of_a_terminal_is_refused(machine: str) -> None:
     """TIOCSTI and TIOCLINUX; other requests pass."""
     program = build_filter(machine, sockets=True)
