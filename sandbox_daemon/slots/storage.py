@@ -7,7 +7,8 @@
     etc/          the slots' /etc
     agents/       which agents run, for the next daemon to end those that a killed one left
     slots/3/      workspace/ (and tmp/ below level ns), both the slot's own
-    trash/        what is being deleted; a reset only renames into it
+    trash/        what is thrown away; a reset only renames into it
+    rubble/       pieces of what is being deleted; there may be a million of them
 
 What a daemon that was killed left behind is renamed into the trash by the next and deleted there.
 """
@@ -23,9 +24,10 @@ from pathlib import Path
 
 from hermes_trio.errors import UnavailableError
 from sandbox_daemon.slots.ledger import Ledger
-from sandbox_daemon.slots.trash import delete_tree
+from sandbox_daemon.slots.trash import clear_rubble, delete_tree
 
-_FOLDERS = ("slots", "trash", "agents")
+_FOLDERS = ("slots", "trash", "rubble", "agents")
+_OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class DataDirectory:
@@ -67,12 +69,13 @@ class DataDirectory:
 
     def empty_trash(self) -> None:
         """Deletes what is in the trash. Blocking and possibly long."""
-        descriptor = os.open(self.root / "trash", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            for name in os.listdir(descriptor):
-                delete_tree(descriptor, name)
-        finally:
-            os.close(descriptor)
+        with contextlib.ExitStack() as stack:
+            trash, rubble = (os.open(self.root / name, _OPEN_FOLDER) for name in ("trash", "rubble"))
+            for descriptor in (trash, rubble):
+                stack.callback(os.close, descriptor)
+            clear_rubble(rubble)  # of a daemon that was killed
+            for name in os.listdir(trash):
+                delete_tree(trash, name, rubble=rubble)
 
     def trash_count(self) -> int:
         """How many trees wait to be deleted."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -18,11 +19,14 @@ from sandbox_daemon.slots.trash import delete_tree
 
 def delete(folder: Path, name: str) -> None:
     """As the trash does."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    (folder / "rubble").mkdir(exist_ok=True)
+    parent, rubble = (os.open(path, os.O_RDONLY | os.O_DIRECTORY) for path in (folder, folder / "rubble"))
     try:
-        delete_tree(descriptor, name)
+        delete_tree(parent, name, rubble=rubble)
     finally:
-        os.close(descriptor)
+        os.close(parent)
+        os.close(rubble)
+    (folder / "rubble").rmdir()
 
 
 def test_a_tree_is_deleted_whatever_is_in_it(tmp_path: Path) -> None:
@@ -94,6 +98,70 @@ def test_what_an_earlier_life_left_is_thrown_away_at_once_and_deleted_later(tmp_
         assert directory.trash_count() == 2
         directory.empty_trash()
         assert directory.trash_count() == 0
+
+
+def test_a_tree_of_many_folders_counts_as_one_while_it_is_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Resets wait for a long trash: one slot's subfolders must not hold up everybody's."""
+    counts = []
+    with hold_data_directory(tmp_path) as directory:
+        directory.make_slot("slot_0", None)
+        for number in range(400):
+            (directory.workspace("slot_0") / f"{number}" / "below").mkdir(parents=True)
+        directory.discard_slot("slot_0")
+        rmdir = os.rmdir
+
+        def counting(name: str, *, dir_fd: int | None = None) -> None:
+            counts.append(directory.trash_count())
+            rmdir(name, dir_fd=dir_fd)
+
+        monkeypatch.setattr(os, "rmdir", counting)
+        directory.empty_trash()
+        assert max(counts) == 1
+        assert directory.trash_count() == len(os.listdir(tmp_path / "rubble")) == 0
+
+
+def test_rubble_of_an_earlier_life_is_cleared(tmp_path: Path) -> None:
+    """The daemon was killed while it deleted."""
+    with hold_data_directory(tmp_path) as directory:
+        (tmp_path / "rubble" / "1-1" / "below").mkdir(parents=True)
+        (tmp_path / "rubble" / "1-1" / "file").write_text("x")
+        directory.empty_trash()
+        assert os.listdir(tmp_path / "rubble") == []
+
+
+def test_a_folder_that_keeps_an_entry_back_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some file systems skip entries of a folder that shrinks while it is read."""
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "file").write_text("x")
+    rmdir, late = os.rmdir, [tmp_path / "tree" / "late"]
+
+    def skipping(name: str, *, dir_fd: int | None = None) -> None:
+        if late:
+            late.pop().write_text("x")
+        rmdir(name, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "rmdir", skipping)
+    delete(tmp_path, "tree")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failure_to_delete_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that fails must not be asked for ever."""
+
+    def failing(name: str, *, dir_fd: int | None = None) -> None:
+        raise OSError(errno.EIO, "broken")
+
+    (tmp_path / "tree" / "below").mkdir(parents=True)
+    monkeypatch.setattr(os, "rmdir", failing)
+    with pytest.raises(OSError, match="broken"):
+        delete(tmp_path, "tree")
+    (tmp_path / "tree" / "below").rename(tmp_path / "other")
+    with pytest.raises(OSError, match="broken"):
+        delete(tmp_path, "other")
 
 
 def test_a_discarded_slot_can_be_made_anew(tmp_path: Path) -> None:
