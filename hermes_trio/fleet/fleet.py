@@ -10,6 +10,7 @@ import logging
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Never
 
 import trio
 from attrs import define, field, frozen
@@ -71,7 +72,8 @@ class Fleet:
         self._config = config
         self._members: dict[str, _Member] = {}
         self._changed = trio.Event()
-        self._last_up = 0.0  # when a daemon was up, or the fleet was opened
+        self._following = False  # the board has been read
+        self._last_up = 0.0  # when a daemon was last up, while none is; at first, when the fleet was opened
 
     def __repr__(self) -> str:
         up = sum(_is_up(member) for member in self._members.values())
@@ -91,7 +93,9 @@ class Fleet:
             UnavailableError: a daemon refuses us, or none at all could be reached.
         """
         await trio.lowlevel.checkpoint()
-        while not all(_is_up(member) or member.failure for member in self._members.values()):
+        while not (
+            self._following and all(_is_up(member) or member.failure for member in self._members.values())
+        ):
             await self._changed.wait()
         for member in self._members.values():
             if member.refused and member.failure is not None:
@@ -101,24 +105,22 @@ class Fleet:
             why = str(failures[0]) if failures else f"backend {self._backend.name} has no daemon"
             raise UnavailableError(f"no sandbox daemon can be reached: {why}")
 
-    async def run(self, *, task_status: trio.TaskStatus[trio.CancelScope]) -> None:
-        """Follow the backend's board until the scope that is handed out by ``started`` is cancelled.
+    async def run(self) -> Never:
+        """Follow the backend's board until cancelled.
 
-        The scope is shielded: connections must outlive a cancelled body long enough to end its calls in
-        order, and whoever opened the fleet cancels the scope after that, within a bound.
+        Connections must outlive a cancelled body long enough to end its calls in order: whoever opened the
+        fleet runs this where the body's cancel does not reach.
 
-        Cancellation: shielded, at most ``farewell_s`` s longer than the body of :func:`open_fleet`.
+        Cancellation: poisons the links; calls that are under way end as ``LinkLostError``.
         """
-        with trio.CancelScope(shield=True) as scope:
-            async with trio.open_nursery() as nursery:
-                self._last_up = trio.current_time()
-                board = self._backend.board
-                snapshot = board.snapshot
+        async with trio.open_nursery() as nursery:
+            self._last_up = trio.current_time()
+            board = self._backend.board
+            snapshot = board.snapshot
+            self._follow(snapshot.endpoints, nursery)
+            while True:
+                snapshot = await board.wait_newer(snapshot.version)
                 self._follow(snapshot.endpoints, nursery)
-                task_status.started(scope)
-                while True:
-                    snapshot = await board.wait_newer(snapshot.version)
-                    self._follow(snapshot.endpoints, nursery)
 
     async def farewell(self) -> None:
         """Say goodbye on every connection.
@@ -142,6 +144,7 @@ class Fleet:
         if not wanted:
             why = self._backend.board.snapshot.failure or "it has none"
             self._listener.fleet_unreachable(f"backend {self._backend.name} has no daemon left: {why}")
+        self._following = True
         self._tell()
 
     async def _keep_up(self, member: _Member) -> None:
@@ -187,6 +190,8 @@ class Fleet:
 
     def _note(self, member: _Member, failure: HermesTrioError) -> None:
         logger.warning("daemon %s: %s", member.endpoint.name, failure)
+        if member.connection is not None and member.connection.welcome is not None:
+            self._last_up = trio.current_time()
         member.connection = None
         member.failure = failure
         # A bad address or token is as final as a refusal: only a new endpoint can mend it.
@@ -200,8 +205,6 @@ class Fleet:
         return all(member.refused for member in self._members.values())
 
     def _tell(self) -> None:
-        if self.connections:
-            self._last_up = trio.current_time()
         self._changed.set()
         self._changed = trio.Event()
 
@@ -231,11 +234,10 @@ async def open_fleet(
     config = config or FleetConfig()
     fleet = Fleet(backend, listener=listener, config=config)
     async with open_background_nursery() as nursery:
-        service = await nursery.start(fleet.run)
+        nursery.start_soon(fleet.run)  # the helpers' nursery is cancelled when this block is over
         try:
             await fleet.wait_contact()
             yield fleet
         finally:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + config.farewell_s):
                 await fleet.farewell()
-            service.cancel()
