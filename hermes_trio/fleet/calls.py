@@ -24,7 +24,8 @@ class CallRecord:
     limit_s: float | None = None
     payload: bytes = field(default=b"", repr=False)
     on_done: Callable[[CallRecord], None] | None = field(default=None, repr=False)
-    """Called at the end, synchronously, before the parked caller runs. Must not raise."""
+    """Called at the end, synchronously, before the parked caller runs. Must not raise, but for a
+    ``RemoteProtocolError`` about the result: that ends the link."""
 
     posting: Posting | None = field(default=None, repr=False)
     """In the outbox, or once was; ``None``: not even posted yet."""

@@ -20,8 +20,10 @@ from attrs import define, field
 
 from hermes_trio.errors import (
     HermesTrioError,
+    InvalidInputError,
     LostError,
     Provenance,
+    RemoteProtocolError,
     SandboxLostError,
     UnavailableError,
 )
@@ -35,8 +37,9 @@ from hermes_trio.slots.table import (
     SlotTableStatistics,
     TrajectoryId,
 )
-from hermes_trio.wire.frames import Lease, SlotId
-from hermes_trio.wire.operations import Operation
+from hermes_trio.wire.codec import structure_arguments
+from hermes_trio.wire.frames import Lease, Result, SlotId
+from hermes_trio.wire.operations import Operation, SlotAcquired
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +57,11 @@ class _Holder:
     lost: LostError | None = None
     released: trio.Event = field(factory=trio.Event)
     """Set when a release that is under way is over."""
+
+    def renew(self) -> None:
+        """Whatever was released before is over; what comes now is a new use of the trajectory's name."""
+        self.released.set()
+        self.released = trio.Event()
 
 
 class SlotPool:
@@ -76,6 +84,11 @@ class SlotPool:
         """The slot the trajectory holds now, if any."""
         holder = self._holders.get(TrajectoryId(trajectory_id))
         return holder.lease if holder else None
+
+    def is_idle(self, trajectory_id: str) -> bool:
+        """Whether the trajectory has nothing here: no slot, no call on its way to one, no loss to be told."""
+        holder = self._holders.get(TrajectoryId(trajectory_id))
+        return holder is None or not (holder.lease or holder.pending or holder.lost)
 
     # --- calls ----------------------------------------------------------------------------------------
 
@@ -161,6 +174,8 @@ class SlotPool:
     def daemon_up(self, connection: DaemonConnection, slots: int) -> None:
         """A daemon joined: its places go to those who wait."""
         name = DaemonName(connection.name)
+        if name in self._connections:  # it moved, and the old link is still being torn down
+            self.daemon_down(self._connections[name])
         self._connections[name] = connection
         self._unreachable = None
         self._begin(self._table.add_daemon(name, slots))
@@ -182,11 +197,14 @@ class SlotPool:
     def fleet_unreachable(self, reason: str) -> None:
         """No daemon is up and none can be expected soon: waiting would be hanging."""
         self._unreachable = UnavailableError(reason)
+        self._turn_waiting_away(self._unreachable)
+
+    def _turn_waiting_away(self, why: UnavailableError) -> None:
         waiting = [h for h in self._holders.values() if self._table.state(h.trajectory) is PlaceState.WAITING]
         for holder in waiting:
             self._table.withdraw(holder.trajectory)
             self._forget(holder)
-            self._fail_pending(holder, self._unreachable)
+            self._fail_pending(holder, why)
 
     def lease_lost(self, connection: DaemonConnection, lease: Lease, reason: str) -> None:
         """A daemon took one slot back."""
@@ -211,25 +229,29 @@ class SlotPool:
             holder.connection.submit(holder.acquiring, urgent=True)
         if self._connections and self._table.total == 0:
             self.fleet_unreachable("every slot of every daemon is quarantined")
+        elif self._unreachable is not None:
+            self._turn_waiting_away(self._unreachable)  # came back to the queue after that was said
 
     def _acquired(self, holder: _Holder, acquiring: CallRecord) -> None:
         if holder.acquiring is not acquiring:
             return  # the daemon it was asked from went away in the meantime, and the slot with it
-        holder.acquiring = None
         result = acquiring.result
-        if result is None:
-            return  # the link went; daemon_down has put the trajectory back in the queue
-        if result.provenance is Provenance.OK:
-            data = result.data
-            holder.lease = Lease(slot=SlotId(data["slot"]), epoch=data["epoch"])
+        if result is not None and result.provenance is Provenance.OK:
+            holder.lease = _lease_of(result)
+            holder.acquiring = None
             self._table.granted(holder.trajectory)
             self._flush(holder)
             return
+        holder.acquiring = None
+        if self._table.state(holder.trajectory) is PlaceState.WAITING:
+            self._give_up_waiting(holder)  # the link went; daemon_down has put it back in the queue
+            return
         assignments = self._table.refused(holder.trajectory)
-        if result.provenance is Provenance.CANCELLED and holder.pending:
-            assignments += self._table.request(holder.trajectory)  # came back after giving up
+        if result is not None and result.provenance is Provenance.CANCELLED and holder.pending:
+            holder.renew()  # came back after giving up
+            assignments += self._table.request(holder.trajectory)
         else:
-            self._fail_pending(holder, UnavailableError(result.error))
+            self._fail_pending(holder, acquiring.error or UnavailableError(result.error if result else ""))
             self._forget(holder)
         self._begin(assignments)
 
@@ -238,6 +260,7 @@ class SlotPool:
         if not holder.pending:
             self._give_back(holder, reset=True)
             return
+        holder.renew()
         pending, holder.pending = holder.pending, deque()
         for record in pending:
             self._send(holder, record)
@@ -278,11 +301,10 @@ class SlotPool:
         holder.connection.submit(release, urgent=True)
 
     def _given_back(self, holder: _Holder, release: CallRecord) -> None:
-        result = release.result
-        if result is not None:
-            quarantined = result.data.get("state") == "quarantined" or result.provenance is not Provenance.OK
+        if self._table.state(holder.trajectory) is PlaceState.RELEASING:  # else the daemon went, slot and all
+            quarantined = not _is_given_back(release)
             if quarantined:
-                logger.error("%r left service: %s", holder.trajectory, result.error or "quarantined")
+                logger.error("the slot of %r left service: %s", holder.trajectory, _why_not(release))
             self._begin(self._table.release_done(holder.trajectory, quarantined=quarantined))
         holder.released.set()
         if not holder.pending:
@@ -310,5 +332,31 @@ class SlotPool:
             record.fail(error)
 
     def _forget(self, holder: _Holder) -> None:
+        holder.acquiring = None  # its end, still to come, concerns nobody
         holder.released.set()
         del self._holders[holder.trajectory]
+
+
+def _lease_of(result: Result) -> Lease:
+    """Read the daemon's report of a slot that it gave.
+
+    Raises:
+        RemoteProtocolError: it is none. Out of a reader, this ends the link, and the slot with it.
+    """
+    try:
+        acquired = structure_arguments(SlotAcquired, result.data)
+    except InvalidInputError as exc:
+        raise RemoteProtocolError(f"not the report of an acquired slot: {exc}") from exc
+    return Lease(slot=SlotId(acquired.slot), epoch=acquired.epoch)
+
+
+def _is_given_back(release: CallRecord) -> bool:
+    result = release.result
+    if result is None or result.provenance is not Provenance.OK:
+        return False
+    return result.data.get("state") != "quarantined"
+
+
+def _why_not(release: CallRecord) -> str:
+    text = release.result.error if release.result is not None else str(release.error)
+    return text or "quarantined"
