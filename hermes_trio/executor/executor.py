@@ -13,7 +13,7 @@ from hermes_trio.errors import ClosedError, HermesTrioError, Provenance
 from hermes_trio.executor.config import ExecutorConfig
 from hermes_trio.executor.external import ToolServerClient
 from hermes_trio.executor.plan import AskToolServer, Refuse, RunInSlot, plan_call
-from hermes_trio.executor.results import result_of, result_of_failure
+from hermes_trio.executor.results import check_quiesced, result_of, result_of_failure
 from hermes_trio.fleet.calls import CallRecord
 from hermes_trio.fleet.fleet import Fleet, FleetConfig, open_fleet
 from hermes_trio.link.pump import PumpConfig, PumpStatistics
@@ -148,12 +148,12 @@ class Executor:
             UnavailableError: the daemon could not do it.
         """
         self._check_open()
-        if self._pool.lease(trajectory_id) is None:
+        if self._pool.is_idle(trajectory_id):
             await trio.lowlevel.checkpoint()
             return
         record = CallRecord(operation=Operation.SLOT_QUIESCE, arguments={}, trajectory_id=trajectory_id)
         await self._answered(record)
-        record.unwrap()
+        check_quiesced(record.unwrap())
 
     def statistics(self) -> ExecutorStatistics:
         """A snapshot."""
@@ -213,7 +213,8 @@ class Executor:
 
     async def _aclose(self) -> None:
         self._closed = True
-        await self._pool.release_all()
+        with trio.move_on_after(self._config.close_grace_s):
+            await self._pool.release_all()
         if self._tool_server is not None:
             await self._tool_server.aclose()
 
@@ -239,7 +240,7 @@ async def open_executor(
     On the way out, whatever the reason: calls that still run are ended, every slot is given back wiped,
     the daemons are told goodbye, and only then the links are closed.
 
-    Cancellation: shielded, at most ``close_grace_s`` + 2 s (the fleet's farewell).
+    Cancellation: shielded, at most ``close_grace_s`` + 3 s (1 s for a ToolServer, 2 s for the farewell).
 
     Args:
         backend: where the daemons are.
@@ -257,6 +258,6 @@ async def open_executor(
         try:
             yield executor
         finally:
-            deadline = trio.current_time() + config.close_grace_s
+            deadline = trio.current_time() + config.close_grace_s + 1.0
             with trio.CancelScope(shield=True, deadline=deadline):
                 await executor._aclose()

@@ -62,6 +62,22 @@ def result_of_failure(call: ToolCall, error: HermesTrioError) -> ToolResult:
     )
 
 
+def check_quiesced(result: Result) -> None:
+    """Whatever the daemon says but yes is no.
+
+    Raises:
+        SandboxLostError: the slot is gone, and the workspace with it.
+        UnavailableError: it could not be done.
+    """
+    match result.provenance:
+        case Provenance.OK:
+            return
+        case Provenance.SANDBOX_LOST:
+            raise SandboxLostError(result.error)
+        case _:
+            raise UnavailableError(f"the slot could not be quiesced ({result.provenance}): {result.error}")
+
+
 _DEFAULT_KEPT_BYTES = BashArguments(command="").max_output_bytes
 
 
