@@ -129,8 +129,11 @@ class Workspace:
 
     def is_empty(self) -> bool:
         """Whether the workspace holds nothing at all. Constant time, whatever it holds."""
-        with os.scandir(self._root) as entries:
-            return next(entries, None) is None
+        try:
+            with os.scandir(self._root) as entries:
+                return next(entries, None) is None
+        except OSError:
+            return False  # a command has closed or removed it: whatever that is, it is not fresh
 
     def _open(self, path: bytes, flags: int) -> int:
         relative = self._relative(path)

@@ -261,8 +261,12 @@ class _working_directory:
             os.close(descriptor)
 
     def __exit__(self, *_: object) -> None:
-        if self._cwd != b".":
+        if self._cwd == b".":
+            return
+        try:
             os.fchdir(self._workspace.descriptor)
+        except OSError:  # the command was quick to close it; a refusal now would be a lie about what runs
+            raise SystemExit("the workspace was closed behind a command") from None
 
 
 def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:

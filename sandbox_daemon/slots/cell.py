@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import platform
@@ -157,6 +158,8 @@ class Cell:
         """
         wanted = self.network if network is None else network
         await self.stop()
+        with contextlib.suppress(OSError):  # what cannot be mended is the start's to report
+            self.storage.mend_slot(self.slot)
         await self.start(network=wanted)
         assert self.link is not None
         return self.link

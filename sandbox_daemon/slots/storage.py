@@ -57,6 +57,19 @@ class DataDirectory:
             if uid is not None:
                 os.chown(folder / name, uid, uid)
 
+    def mend_slot(self, slot: str) -> None:
+        """Opens or makes again what a slot has closed or removed of its own; no agent could start there."""
+        for name in ("workspace", "tmp"):
+            path = self.root / "slots" / slot / name
+            with contextlib.suppress(FileExistsError):
+                path.mkdir(mode=0o700)  # only at level none can it be gone, and there is no uid to give it to
+            descriptor = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
+                os.chmod(f"/proc/self/fd/{descriptor}", mode | 0o700)
+            finally:
+                os.close(descriptor)
+
     def discard_slot(self, slot: str) -> None:
         """Takes a slot's folder out of sight at once; :meth:`empty_trash` deletes it."""
         self._discard(self.root / "slots" / slot)

@@ -233,6 +233,16 @@ async def test_level_uid_needs_a_data_directory_that_slots_can_reach(
             raise AssertionError
 
 
+async def test_a_removed_workspace_is_made_again(reachable: Path) -> None:
+    """At level none a command can remove it; the next agent must find one."""
+    isolation = await probe(Policy.NONE, reachable.parent)
+    async with open_slot_pool(SlotPoolConfig(slots=1, data_dir=reachable), isolation) as pool:
+        lease = await pool.acquire(owner="test", trajectory_id="t")
+        await pool.bash(lease, BashArguments(command='rm -rf "$PWD"; kill -9 $PPID'))
+        outcome = await pool.bash(lease, BashArguments(command="echo > f; ls"))
+        assert (outcome.error, outcome.payload) == ("", b"f\n")
+
+
 async def test_a_required_sandbox_is_refused_at_level_none(reachable: Path) -> None:
     """Nothing runs."""
     found = await probe("none", reachable)

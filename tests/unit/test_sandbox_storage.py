@@ -164,6 +164,25 @@ def test_a_failure_to_delete_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
         delete(tmp_path, "other")
 
 
+def test_what_a_slot_closed_or_removed_is_mended(tmp_path: Path) -> None:
+    """Its other bits and its files stay; a link in its place is not followed."""
+    with hold_data_directory(tmp_path / "d") as directory:
+        directory.make_slot("slot_0", None)
+        workspace = directory.workspace("slot_0")
+        (workspace / "f").write_text("x")
+        workspace.chmod(0o005)
+        (workspace.parent / "tmp").rmdir()
+        directory.mend_slot("slot_0")
+        assert stat.S_IMODE(workspace.stat().st_mode) == 0o705
+        assert (workspace / "f").read_text() == "x"
+        (workspace.parent / "tmp").rmdir()
+        (tmp_path / "other").mkdir(mode=0o500)
+        (workspace.parent / "tmp").symlink_to(tmp_path / "other")
+        with pytest.raises(OSError, match="Not a directory"):
+            directory.mend_slot("slot_0")
+        assert stat.S_IMODE((tmp_path / "other").stat().st_mode) == 0o500
+
+
 def test_a_discarded_slot_can_be_made_anew(tmp_path: Path) -> None:
     """A reset is a rename."""
     with hold_data_directory(tmp_path) as directory:
