@@ -12,6 +12,8 @@ from sandbox_daemon.process.command import Ending, Ran, Refusal
 from sandbox_daemon.process.outcome import Outcome
 
 EXIT_CODE_OF_A_KILL = -1
+_CWD_ERRNOS = frozenset({errno.EACCES, errno.ELOOP, errno.ENAMETOOLONG})
+"""What a directory of the slot's own making can answer, and the shell cannot."""
 
 
 def classify(ending: Ending, status: int) -> tuple[str, int, int | None]:
@@ -96,6 +98,9 @@ def spawn_refusal(refusal: Refusal) -> Outcome:
         return Outcome(provenance=Provenance.DENIED, error="Access denied: path outside workspace")
     if refusal.reason == protocol.REASON_NOT_FOUND:
         text = "bash: field 'cwd': no such directory in the workspace"
+        return Outcome(provenance=Provenance.INVALID_REQUEST, error=text)
+    if refusal.code in _CWD_ERRNOS:
+        text = f"bash: field 'cwd': {os.strerror(refusal.code)}"
         return Outcome(provenance=Provenance.INVALID_REQUEST, error=text)
     if refusal.code == errno.E2BIG:
         text = "bash: field 'environment': too long for the system together with the command"

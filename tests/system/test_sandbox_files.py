@@ -219,6 +219,27 @@ async def test_a_workspace_of_links_to_the_system_is_reset_without_touching_it(s
     assert len(os.listdir("/usr/bin")) == before
 
 
+async def test_a_workspace_that_was_closed_is_opened_again(slots) -> None:
+    """No agent can start in a folder of mode 0; the next call must not be lost for that."""
+    await slots.write("kept", b"as it was")
+    await slots.bash("chmod 000 .")
+    agent = slots.agent_pid()
+    await slots.pool.quiesce(slots.lease)
+    assert slots.agent_pid() == agent
+    outcome = await slots.bash("cat kept", allow_network=True)
+    assert (outcome.error, outcome.payload) == ("", b"as it was")
+    await slots.bash("chmod 755 .")
+
+
+@pytest.mark.parametrize("cwd", ["closed", "circle", "x" * 300])
+async def test_a_directory_that_cannot_be_entered_is_the_callers_matter(slots, cwd: str) -> None:
+    """Not a failure of this daemon: nobody should try elsewhere."""
+    await slots.bash("mkdir -m 000 closed; ln -s circle circle")
+    outcome = await slots.bash("true", cwd=cwd)
+    assert outcome.provenance is Provenance.INVALID_REQUEST
+    assert outcome.error.startswith("bash: field 'cwd': ")
+
+
 async def test_an_agent_that_hangs_over_a_file_is_replaced(slots, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing waits for ever; the next call finds the workspace as it was."""
     monkeypatch.setattr("sandbox_daemon.slots.work.FILE_LIMIT_S", 0.2)
