@@ -91,9 +91,15 @@ def check_max_bytes(max_bytes: int, *, operation: str) -> None:
         raise BadRequestError(f"{operation}: field 'max_bytes': must be between 0 and {MAX_FILE_BYTES}")
 
 
+def _shown(path: str) -> str:
+    """On one line, and such that JSON can hold it."""
+    return path if path.isprintable() else path.encode("unicode_escape").decode("ascii")
+
+
 def file_failure(fixed: tuple[int, ...], *, path: str, max_bytes: int) -> Outcome:
     """The ancestor's texts for what its clients know, one line for the rest."""
     reason, code, size = fixed
+    path = _shown(path)
     if reason == protocol.REASON_DENIED:
         return Outcome(provenance=Provenance.DENIED, error="Access denied: path outside workspace")
     if reason == protocol.REASON_NOT_FOUND:

@@ -102,3 +102,9 @@ def test_every_failure_of_a_file_has_its_words(
     """The ancestor's where it had them."""
     outcome = file_failure(fixed, path="p", max_bytes=10)
     assert (outcome.provenance, outcome.error) == (provenance, error)
+
+
+def test_an_error_stays_on_one_line_whatever_the_path() -> None:
+    """And is text that JSON can hold."""
+    outcome = file_failure((protocol.REASON_NOT_FOUND, 0, 0), path="a\nb\udcff", max_bytes=1)
+    assert outcome.error == "File not found: a\\nb\\udcff"
