@@ -82,6 +82,7 @@ class DaemonConnection:
         self._on_open = on_open
         self._calls: dict[CallId, CallRecord] = {}
         self._queued: dict[CallRecord, None] = {}  # posted, not yet written
+        self._held: dict[CallRecord, Callable[[Session], None]] = {}  # of those: urgent, and no call fits
         self._refusal: HermesTrioError | None = None
         self._over = False
         self.left = False
@@ -133,13 +134,17 @@ class DaemonConnection:
 
         Args:
             record: a call that was not submitted before.
-            urgent: goes before everything that waits, even calls of its own trajectory.
+            urgent: goes before everything that waits, even calls of its own trajectory. Where the daemon
+                takes no more calls, it waits for the next answer; any other call is refused.
         """
         if self._over:
             record.fail(LinkLostError(f"the link to daemon {self.name} is gone", outcome="not_started"))
             return
 
         def write(session: Session) -> None:
+            if urgent and session.call_room() < 1:
+                self._held[record] = write
+                return
             del self._queued[record]
             if session.call_room() < 1:
                 record.fail(BusyError(f"daemon {self.name} takes no more calls at once"))
@@ -176,9 +181,12 @@ class DaemonConnection:
         if record.posting is not None and self._pump.withdraw(record.posting):
             del self._queued[record]
             return True
+        if self._held.pop(record, None) is not None:
+            del self._queued[record]
+            return True
 
         def write(session: Session) -> None:
-            if not record.ended and record.call_id is not None:
+            if record.call_id is not None and self._calls.get(record.call_id) is record:
                 session.cancel(record.call_id, reason)
 
         if not (record.ended or record.cancelling or self._over):
@@ -202,6 +210,7 @@ class DaemonConnection:
     def _on_event(self, event: Event) -> None:
         match event:
             case Result():
+                self._post_held()
                 self._calls.pop(event.call_id).finish(event)
             case Welcome():
                 self.welcome = event
@@ -217,6 +226,12 @@ class DaemonConnection:
                 raise BrokenLinkError(f"daemon {self.name} ended the session")
             case _:
                 pass  # heartbeats, and streams that nobody asked for yet
+
+    def _post_held(self) -> None:
+        """There is room for one call more: it is for the one that has been held back longest."""
+        if self._held:
+            record = next(iter(self._held))
+            record.posting = self._pump.post(self._held.pop(record))
 
     def _end(self, reason: str) -> None:
         """Settle every call with what is known about it: the daemon may have run what was written."""

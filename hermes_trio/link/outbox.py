@@ -10,7 +10,7 @@ encoded and holds no call id, so withdrawing it costs nothing and leaves nothing
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable, Hashable
 
 from attrs import define, field
@@ -32,6 +32,9 @@ class Posting:
     """In the outbox: neither taken nor withdrawn."""
 
 
+_Queue = OrderedDict[Posting, None]
+
+
 class Outbox:
     """A bounded queue of postings, fair across lanes.
 
@@ -42,9 +45,8 @@ class Outbox:
 
     def __init__(self, *, max_entries: int) -> None:
         self._max_entries = max_entries
-        self._control: deque[Posting] = deque()
-        self._lanes: dict[Hashable, deque[Posting]] = {}
-        self._turns: deque[Hashable] = deque()  # each lane of _lanes exactly once
+        self._control: _Queue = OrderedDict()
+        self._lanes: OrderedDict[Hashable, _Queue] = OrderedDict()  # none is empty; the next turn's first
         self._count = 0
 
     def __len__(self) -> int:
@@ -62,11 +64,11 @@ class Outbox:
         """
         posting = Posting(write, lane)
         if lane is CONTROL:
-            self._control.append(posting)
+            self._control[posting] = None
         else:
             if self._count >= self._max_entries:
                 raise BusyError(f"{self._max_entries} calls are already waiting for the link")
-            self._lane(lane).append(posting)
+            self._lanes.setdefault(lane, OrderedDict())[posting] = None
         self._count += 1
         return posting
 
@@ -74,37 +76,28 @@ class Outbox:
         """Take an entry back. Returns whether it was still here: False means it was, or will be, sent."""
         if not posting.waiting:
             return False
-        posting.waiting = False  # its husk is stepped over by take(); a lane of husks ends at its turn
+        posting.waiting = False
         self._count -= 1
+        if posting.lane is CONTROL:
+            del self._control[posting]
+            return True
+        queue = self._lanes[posting.lane]
+        del queue[posting]
+        if not queue:
+            del self._lanes[posting.lane]
         return True
 
     def take(self) -> Posting | None:
         """The next entry in fair order, or ``None`` when nothing waits."""
-        posting = _first_waiting(self._control)
-        while posting is None and self._turns:
-            lane = self._turns.popleft()
-            queue = self._lanes[lane]
-            posting = _first_waiting(queue)
+        if self._control:
+            posting, _ = self._control.popitem(last=False)
+        elif self._lanes:
+            lane, queue = self._lanes.popitem(last=False)
+            posting, _ = queue.popitem(last=False)
             if queue:
-                self._turns.append(lane)
-            else:
-                del self._lanes[lane]
-        if posting is not None:
-            posting.waiting = False
-            self._count -= 1
+                self._lanes[lane] = queue  # behind all others
+        else:
+            return None
+        posting.waiting = False
+        self._count -= 1
         return posting
-
-    def _lane(self, lane: Hashable) -> deque[Posting]:
-        queue = self._lanes.get(lane)
-        if queue is None:
-            queue = self._lanes[lane] = deque()
-            self._turns.append(lane)
-        return queue
-
-
-def _first_waiting(queue: deque[Posting]) -> Posting | None:
-    while queue:
-        posting = queue.popleft()
-        if posting.waiting:
-            return posting
-    return None

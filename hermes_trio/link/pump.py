@@ -75,7 +75,7 @@ class Pump:
         self._config = config or PumpConfig()
         self._outbox = Outbox(max_entries=self._config.max_queued)
         self._work = trio.Event()  # set: the writer has something to look at
-        self._idle = trio.Event()  # set: nothing posted that was not handed to the link
+        self._idle = trio.Event()  # set: nothing posted that was not handed to the link, or no link
         self._last_heard = 0.0
         self._beats = 0
         self._messages_sent = self._postings_sent = self._bytes_sent = self._bytes_received = 0
@@ -114,12 +114,12 @@ class Pump:
         self._work.set()
 
     async def wait_flushed(self) -> None:
-        """Wait until everything posted so far has been handed to the link.
+        """Wait until everything posted so far has been handed to the link, or the link has ended.
 
         Cancellation: atomic.
         """
         await trio.lowlevel.checkpoint()
-        while len(self._outbox) or self.session.has_data or not self._idle.is_set():
+        while not self._idle.is_set():
             await self._idle.wait()
 
     async def run(self, link: MessageLink) -> Never:
@@ -145,9 +145,12 @@ class Pump:
                 endings.append(BrokenLinkError(str(exc)))
             nursery.cancel_scope.cancel()  # the first ending is the reason; the others follow from it
 
-        async with trio.open_nursery() as nursery:
-            for job in (self._read, self._write, self._beat):
-                nursery.start_soon(until_over, job)
+        try:
+            async with trio.open_nursery() as nursery:
+                for job in (self._read, self._write, self._beat):
+                    nursery.start_soon(until_over, job)
+        finally:
+            self._idle.set()
         if isinstance(endings[0], RemoteProtocolError):
             await self._say_last_words(link)
         raise endings[0]
@@ -172,12 +175,19 @@ class Pump:
             self._work = trio.Event()
             data = self._pack()
             if not data:
-                self._idle.set()
+                self._rest()
                 continue
             self._work.set()  # look again after the send: more may have collected
             self._messages_sent += 1
             self._bytes_sent += len(data)
             await link.send_message(data)
+
+    def _rest(self) -> None:
+        """There was nothing to send: because nothing waits, for want of room, or a batch wrote nothing."""
+        if not len(self._outbox):
+            self._idle.set()
+        elif self.session.room():
+            self._work.set()
 
     async def _gather_company(self) -> None:
         """Wait out the batch window, unless the batch is full before."""
