@@ -7,6 +7,7 @@ it neither drags the mean down nor takes the others with it.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 
 from attrs import define, frozen
@@ -32,6 +33,15 @@ class Assignment:
     def trajectory_id(self) -> str:
         """Unique in a run, because task ids are and ``:`` cannot be in one."""
         return f"{self.task.id}:{self.index}"
+
+    def sampling_seed(self, run_seed: int) -> int:
+        """What the model server is asked to sample this trajectory with.
+
+        Members of a group must differ, and a run must be repeatable: so it follows from the run's seed, the
+        task and the index, and not from who was first. 31 bits: servers differ in how many they take.
+        """
+        digest = hashlib.sha256(f"{run_seed}/{self.task.id}/{self.index}".encode()).digest()
+        return int.from_bytes(digest[:4], "big") >> 1
 
     def record(self, ending: Ending) -> TrajectoryRecord:
         """A record of nothing but how it ended."""

@@ -61,15 +61,22 @@ class AgentOptions:
         max_turns: model calls at most, where a task does not allow fewer; ``None``: as the tasks say.
         temperature: of sampling; ``None``: the server's default.
         max_tokens: most tokens of one turn; ``None``: the server's default.
+        seed: of the run; each trajectory's requests carry one that follows from it, see
+            :meth:`Assignment.sampling_seed`. ``None``: they carry none.
     """
 
     max_turns: int | None = None
     temperature: float | None = 1.0
     max_tokens: int | None = None
+    seed: int | None = None
 
     def turns_for(self, task: Task) -> int:
         """The tighter of the two limits."""
         return task.limits.turns if self.max_turns is None else min(self.max_turns, task.limits.turns)
+
+    def extra_body_for(self, assignment: Assignment) -> Mapping[str, Any] | None:
+        """What the trajectory's model requests say beyond the usual."""
+        return None if self.seed is None else {"seed": assignment.sampling_seed(self.seed)}
 
 
 class _StoppedError(Exception):
@@ -166,7 +173,7 @@ async def _in_slot(
         started = trio.current_time()
         deadline = started + task.limits.trajectory_s
         await _set_up(task, slot, deadline)
-        record = await _let_agent_work(record, task, slot, model, options, deadline)
+        record = await _let_agent_work(record, assignment, slot, model, options, deadline)
         if not record.ending.provenance.is_infrastructure:
             record = await _grade(record, task, slot)
     except _StoppedError as stopped:
@@ -203,13 +210,14 @@ async def _required(slot: _Slot, name: str, arguments: Mapping[str, Any], *, wha
 
 async def _let_agent_work(
     record: TrajectoryRecord,
-    task: Task,
+    assignment: Assignment,
     slot: _Slot,
     model: ChatModel,
     options: AgentOptions,
     deadline: float,
 ) -> TrajectoryRecord:
     """The agent's turns, cut off at the deadline; the transcript is whole either way."""
+    task = assignment.task
     loop = AgentLoop(
         model,
         None,
@@ -217,6 +225,7 @@ async def _let_agent_work(
         max_turns=options.turns_for(task),
         temperature=options.temperature,
         max_tokens=options.max_tokens,
+        extra_body=options.extra_body_for(assignment),
     )
     messages = task_prompt(task.id, task.prompt)
     with trio.CancelScope(deadline=deadline):

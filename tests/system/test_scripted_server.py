@@ -25,6 +25,7 @@ from hermes_trio.testing.scripted import (
 )
 from hermes_trio.testing.scripted.reply import Messages, Tools
 from hermes_trio.tools.calls import ToolCall, ToolResult
+from hermes_trio.tools.registry import default_registry
 
 REFERENCES = {f"task-{index}": [f"echo {index}", "ls", "echo done"] for index in range(20)}
 
@@ -104,6 +105,32 @@ async def test_an_erring_model_makes_the_same_mistakes_in_every_run() -> None:
     assert any("Unknown tool" in error for error in errors)
     assert any("not valid JSON" in error for error in errors)
     assert any(result.messages[-1]["content"] == "I give up." for result in first.values())
+
+
+async def test_what_the_block_raises_comes_out_as_it_was_raised() -> None:
+    """Not in a group: the block knows nothing of the server's tasks behind it."""
+    with pytest.raises(ZeroDivisionError):
+        async with open_scripted_model(_talkative):
+            raise ZeroDivisionError
+
+
+async def test_an_erring_model_answers_by_the_seed_of_the_request() -> None:
+    """Over HTTP: some seeds meet a mistake, some do not, and each meets the same one again."""
+    prompt = task_prompt("task-3", "do it")
+    tools = default_registry().openai_tools()
+    async with (
+        open_scripted_model(policy_by_name("erring", REFERENCES)) as url,
+        ChatClient(url) as client,
+    ):
+
+        async def calls(seed: int) -> list[tuple[str, str]]:
+            answered = await client.complete(prompt, tools=tools, seed=seed)
+            functions = [call["function"] for call in answered.message.tool_calls]
+            return [(function["name"], function["arguments"]) for function in functions]
+
+        first = [await calls(seed) for seed in range(20)]
+        assert first == [await calls(seed) for seed in range(20)]
+    assert len({str(each) for each in first}) > 1
 
 
 async def test_a_server_that_goes_away_ends_the_trajectory_as_a_model_error() -> None:

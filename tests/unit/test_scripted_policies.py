@@ -21,6 +21,7 @@ from hermes_trio.testing.scripted import (
 )
 from hermes_trio.testing.scripted.erring import GAVE_UP, UNKNOWN_TOOL, WRONG_COMMAND
 from hermes_trio.testing.scripted.policies import NO_SHELL, SOLVED, UNKNOWN_TASK
+from hermes_trio.testing.scripted.reply import policy_for
 from hermes_trio.tools.registry import default_registry
 from hermes_trio.tools.sandbox_tools import BASH, READ_FILE
 
@@ -105,6 +106,22 @@ def test_erring_depends_on_seed_task_and_turn_only() -> None:
     assert fates(0) == fates(0)
     assert fates(0) != fates(1)
     assert 1 <= wrong <= 20
+
+
+def test_the_seed_of_a_request_turns_the_dice_of_erring() -> None:
+    """So that the members of a group differ; the same seed meets the same fate again."""
+    policy = erring_policy(reference_policy(REFERENCES), probability=0.5)
+    fates = [policy_for(policy, seed)(_after(), TOOLS) for seed in range(20)]
+    assert fates == [policy_for(policy, seed)(_after(), TOOLS) for seed in range(20)]
+    assert len({str(fate) for fate in fates}) > 2
+
+
+def test_a_policy_without_dice_or_a_request_without_seed_is_left_alone() -> None:
+    """Nothing to turn, or nothing to turn it by."""
+    reference = reference_policy(REFERENCES)
+    erring = erring_policy(reference)
+    assert policy_for(reference, 3) is reference
+    assert policy_for(erring, None) is erring
 
 
 def test_erring_leaves_the_last_word_alone() -> None:

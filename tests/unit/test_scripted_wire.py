@@ -56,6 +56,20 @@ def test_our_own_client_reads_what_is_written() -> None:
     assert completion.message.tool_calls[0]["function"]["name"] == "a"
 
 
+@pytest.mark.parametrize("seed", [0, 7, None])
+def test_the_seed_of_a_request_is_read(seed: int | None) -> None:
+    """Zero is one, null is none."""
+    data = json.dumps({"messages": MESSAGES, "seed": seed}).encode()
+    assert read_request(data).seed == seed
+
+
+@pytest.mark.parametrize("seed", ["7", True, 1.5])
+def test_a_seed_that_is_no_whole_number_is_refused(seed: object) -> None:
+    """As a real server does; nothing is coerced."""
+    with pytest.raises(BadRequest, match="'seed' must be a whole number"):
+        read_request(json.dumps({"messages": MESSAGES, "seed": seed}).encode())
+
+
 def test_a_request_is_read() -> None:
     """Model and tools are optional."""
     request = read_request(json.dumps({"messages": MESSAGES, "tools": None, "stream": False}).encode())

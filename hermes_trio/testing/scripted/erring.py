@@ -1,7 +1,8 @@
 """Mistakes that real models make, at seeded random, over any policy. PURE.
 
-The dice are thrown by seed, task and turn, so one transcript always meets the same mistakes, in any order
-of requests and in any process.
+The dice are thrown by seed, the request's own seed, task and turn, so one transcript always meets the same
+mistakes, in any order of requests and in any process; the members of a group, whose requests have seeds of
+their own, meet different ones.
 """
 
 from __future__ import annotations
@@ -36,13 +37,19 @@ class _Erring:
     seed: int
     probability: float
     mistakes: Sequence[Mistake]
+    request_seed: int | None = None
 
     def __call__(self, messages: Messages, tools: Tools) -> Reply:
         reply = self.policy(messages, tools)
-        whether, which = _dice(f"{self.seed}/{task_id_of(messages)}/{_turn(messages)}")
+        thrown_for = f"{self.seed}/{self.request_seed}/{task_id_of(messages)}/{_turn(messages)}"
+        whether, which = _dice(thrown_for)
         if not reply.calls or whether >= self.probability:
             return reply
         return _spoil(reply, self.mistakes[int(which * len(self.mistakes))])
+
+    def with_request_seed(self, seed: int) -> Policy:
+        """Its dice, turned by the seed of a request."""
+        return evolve(self, request_seed=seed)
 
 
 def erring_policy(

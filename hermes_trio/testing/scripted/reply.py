@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from attrs import frozen
 
@@ -37,3 +37,19 @@ class Reply:
 
 Policy = Callable[[Messages, Tools], Reply]
 """Only the request's messages and tools give the reply: the same request, the same reply."""
+
+
+@runtime_checkable
+class SeededPolicy(Protocol):
+    """A policy that throws dice, and lets a request's ``seed`` turn them, as a sampling server does."""
+
+    def with_request_seed(self, seed: int) -> Policy:
+        """The policy for requests with this seed."""
+        ...
+
+
+def policy_for(policy: Policy, seed: int | None) -> Policy:
+    """The policy that answers a request with this ``seed``; ``None``: it has none."""
+    if seed is None or not isinstance(policy, SeededPolicy):
+        return policy
+    return policy.with_request_seed(seed)

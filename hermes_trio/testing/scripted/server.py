@@ -21,7 +21,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from hermes_trio.errors import UnavailableError
-from hermes_trio.testing.scripted.reply import Policy
+from hermes_trio.link.background import open_background_nursery
+from hermes_trio.testing.scripted.reply import Policy, policy_for
 from hermes_trio.testing.scripted.wire import BadRequest, completion_body, error_body, read_request
 
 _log = logging.getLogger(__name__)
@@ -65,12 +66,13 @@ async def open_scripted_model(
 ) -> AsyncIterator[str]:
     """The base URL of a scripted model that serves until the end of the block.
 
+    What the block raises leaves it as it was raised.
+
     Cancellation: *atomic*: leaving the block, in whatever way, drops what is under way.
     """
-    async with trio.open_nursery() as nursery:
+    async with open_background_nursery() as nursery:
         url: str = await nursery.start(partial(serve_scripted_model, policy, host=host, port=port))
         yield url
-        nursery.cancel_scope.cancel()
 
 
 def scripted_app(policy: Policy) -> Starlette:
@@ -103,7 +105,7 @@ def _answered(policy: Policy, data: bytes) -> Response:
     except BadRequest as error:
         return _json(error_body(str(error)), status=400)
     try:
-        reply = policy(request.messages, request.tools)
+        reply = policy_for(policy, request.seed)(request.messages, request.tools)
     except Exception:
         # The boundary where a policy's crash becomes an answer, as a real server's does.
         _log.exception("the scripted policy failed")

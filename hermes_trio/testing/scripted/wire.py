@@ -29,6 +29,7 @@ class ScriptedRequest:
     messages: Messages
     tools: Tools = ()
     model: str = "scripted"
+    seed: int | None = None
 
 
 def read_request(data: bytes) -> ScriptedRequest:
@@ -45,7 +46,11 @@ def read_request(data: bytes) -> ScriptedRequest:
         raise BadRequest("'tools' must be a list of tool objects")
     if body.get("stream"):
         raise BadRequest("this scripted model does not stream")
-    return ScriptedRequest(messages=messages, tools=tools, model=str(body.get("model") or "scripted"))
+    seed = body.get("seed")
+    if not (seed is None or (isinstance(seed, int) and not isinstance(seed, bool))):
+        raise BadRequest("'seed' must be a whole number")
+    model = str(body.get("model") or "scripted")
+    return ScriptedRequest(messages=messages, tools=tools, model=model, seed=seed)
 
 
 def _decoded(data: bytes) -> Mapping[str, Any]:
