@@ -54,6 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code, see above.
     """
+    if sys.stdout is None:  # closed by who started us (`>&-`): nobody wants to see it
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - lives as long as the process
     try:
         code = _run_verb(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()

@@ -11,12 +11,18 @@ from typing import Any, Literal, cast
 from attrs import asdict, field, frozen
 
 from hermes_trio.errors import InvalidInputError
+from hermes_trio.link.auth import check_token_text
+from hermes_trio.link.url import parse_link_url
 from hermes_trio.rollouts.tasks import shipped_tasks_path
 
 SHIPPED = "shipped"
 """Stands for the task file that comes with the package."""
 
 DEFAULT_SLOTS = 16
+DEFAULT_TEMPERATURE = 1.0
+MAX_TEMPERATURE = 100.0
+"""Servers draw narrower lines, OpenAI's at 2; this one catches slips of the finger."""
+MAX_TOKEN_LINE_BYTES = 8192
 SCRIPTED_NAMES = ("reference", "erring")
 
 _DESCRIPTION = """\
@@ -36,6 +42,9 @@ examples:
   hermes-trio run tasks.jsonl --model https://api.example.org/v1 --model-name m1 --api-key-env API_KEY --json
       a hosted model; the summary goes to standard output as JSON
 
+  hermes-trio run tasks.jsonl --backend static --daemon-url ws://10.0.0.5:7000 --token-file token.txt
+      commands run on another machine, by a sandbox-daemon that somebody started there
+
 exit codes:
   0 all trajectories were run and solved; 1 some were not, the table says why; 2 an option or the task file is
   wrong; 3 this machine or the model server lacks something; 130 after Ctrl-C, with what was finished kept
@@ -51,17 +60,21 @@ class RunSettings:
         limit: only the first tasks of it; ``None``: all.
         group_size: trajectories of each task.
         backend: where the slots are.
-        slots: workspaces in all.
+        daemon_urls: the daemons of the backend ``static``.
+        token: what they accept; ``None``: they want none.
+        slots: workspaces in all; the backend ``static`` has as many as its daemons.
         daemons: processes they are divided over.
         isolation: what to do on a host that cannot isolate.
         allow_network: whether commands may use the network.
         concurrency: trajectories alive at once.
         max_turns: model calls per trajectory at most; ``None``: as the tasks say.
+        temperature: of sampling.
+        max_tokens: most tokens of one turn; ``None``: the server's default.
         model_url: an OpenAI-compatible server; ``None``: a scripted model.
         model_name: the model's name there; ``None``: what the server serves.
         api_key: bearer token for it.
         scripted: name of the scripted policy.
-        seed: of its mistakes.
+        seed: of what is random in a model: sampling, or scripted mistakes.
         out: directory for the run; ``None``: a new one below ``runs``.
         as_json: print the summary as JSON instead of a table.
         quiet: print neither progress nor table.
@@ -71,12 +84,16 @@ class RunSettings:
     limit: int | None = None
     group_size: int = 1
     backend: str = "local"
+    daemon_urls: tuple[str, ...] = ()
+    token: str | None = field(default=None, repr=False)
     slots: int = DEFAULT_SLOTS
     daemons: int = 1
     isolation: Literal["auto", "required", "none"] = "auto"
     allow_network: bool = False
     concurrency: int = DEFAULT_SLOTS
     max_turns: int | None = None
+    temperature: float = DEFAULT_TEMPERATURE
+    max_tokens: int | None = None
     model_url: str | None = None
     model_name: str | None = None
     api_key: str | None = field(default=None, repr=False)
@@ -88,9 +105,10 @@ class RunSettings:
 
     def to_mapping(self) -> dict[str, Any]:
         """For ``summary.json``: how to run it again, and no secret."""
-        hidden = {"api_key", "as_json", "quiet", "out", "model_url"}
+        hidden = {"api_key", "token", "as_json", "quiet", "out", "model_url", "daemon_urls"}
         kept = {name: value for name, value in asdict(self).items() if name not in hidden}
-        return kept | {"tasks": str(self.tasks)}
+        daemons = [parse_link_url(url).origin for url in self.daemon_urls]
+        return kept | {"tasks": str(self.tasks), "daemon_urls": daemons}
 
 
 def add_run_parser(subparsers: argparse._SubParsersAction[Any], *, run: Callable[..., int]) -> None:
@@ -129,16 +147,42 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--model-name", metavar="NAME", help="default: the one that the server serves")
     group.add_argument("--api-key-env", metavar="VAR", help="environment variable that holds the API key")
-    group.add_argument("--seed", type=int, default=0, metavar="N", help="of the scripted mistakes (0)")
+    group.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="of what is random: each request carries a seed that "
+        "follows from it, the task and the place in the group (0)",
+    )
+    group.add_argument(
+        "--temperature",
+        type=_temperature,
+        default=DEFAULT_TEMPERATURE,
+        metavar="T",
+        help=f"of sampling ({DEFAULT_TEMPERATURE:g})",
+    )
+    group.add_argument(
+        "--max-tokens", type=_count, metavar="N", help="most tokens of one turn (as the server likes)"
+    )
 
 
 def _add_sandbox_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("where their commands run")
-    group.add_argument("--backend", choices=("local",), default="local", help="'local': this machine")
     group.add_argument(
-        "--slots", type=_count, default=DEFAULT_SLOTS, metavar="N", help=f"workspaces ({DEFAULT_SLOTS})"
+        "--backend",
+        choices=("local", "static"),
+        default="local",
+        help="'local' (the default): this machine; 'static': sandbox daemons that run already",
     )
-    group.add_argument("--daemons", type=_count, default=1, metavar="N", help="processes for them (1)")
+    group.add_argument(
+        "--daemon-url", action="append", metavar="URL", help="static: one of them, ws://host:port; repeat it"
+    )
+    group.add_argument(
+        "--token-file", type=Path, metavar="FILE", help="static: file whose first line is their token"
+    )
+    group.add_argument("--slots", type=_count, metavar="N", help=f"local: workspaces ({DEFAULT_SLOTS})")
+    group.add_argument("--daemons", type=_count, metavar="N", help="local: processes for them (1)")
     group.add_argument(
         "--isolation",
         choices=("auto", "required", "none"),
@@ -152,7 +196,12 @@ def _add_sandbox_options(parser: argparse.ArgumentParser) -> None:
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("how")
     group.add_argument("--group-size", type=_count, default=1, metavar="K", help="trajectories per task (1)")
-    group.add_argument("--concurrency", type=_count, metavar="N", help="trajectories at once (the slots)")
+    group.add_argument(
+        "--concurrency",
+        type=_count,
+        metavar="N",
+        help=f"trajectories at once (the slots; static: {DEFAULT_SLOTS})",
+    )
     group.add_argument("--max-turns", type=_count, metavar="N", help="model calls per trajectory at most")
     group.add_argument("--limit", type=_count, metavar="N", help="only the first N tasks")
     group.add_argument("--out", type=Path, metavar="DIR", help="the run's directory (a new one in ./runs)")
@@ -170,6 +219,16 @@ def _count(text: str) -> int:
     return number
 
 
+def _temperature(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= MAX_TEMPERATURE:  # so that it is not nan either
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to {MAX_TEMPERATURE:g}, not {text!r}")
+    return number
+
+
 def read_settings(arguments: argparse.Namespace) -> RunSettings:
     """The settings that the words of the command line stand for.
 
@@ -179,19 +238,24 @@ def read_settings(arguments: argparse.Namespace) -> RunSettings:
     if arguments.model is None:
         for option in ("model_name", "api_key_env"):
             if getattr(arguments, option) is not None:
-                raise InvalidInputError("goes with --model only", source=f"--{option.replace('_', '-')}")
+                raise _only_with("--model", option)
+    _check_backend_options(arguments)
     shipped = arguments.tasks == SHIPPED
     return RunSettings(
         tasks=shipped_tasks_path() if shipped else Path(arguments.tasks),
         limit=arguments.limit,
         group_size=arguments.group_size,
         backend=arguments.backend,
-        slots=arguments.slots,
-        daemons=arguments.daemons,
+        daemon_urls=tuple(arguments.daemon_url or ()),
+        token=_token(arguments.token_file),
+        slots=arguments.slots or DEFAULT_SLOTS,
+        daemons=arguments.daemons or 1,
         isolation=cast(Literal["auto", "required", "none"], arguments.isolation),
         allow_network=arguments.allow_network,
-        concurrency=arguments.concurrency or arguments.slots,
+        concurrency=arguments.concurrency or arguments.slots or DEFAULT_SLOTS,
         max_turns=arguments.max_turns,
+        temperature=arguments.temperature,
+        max_tokens=arguments.max_tokens,
         model_url=arguments.model,
         model_name=arguments.model_name,
         api_key=_api_key(arguments.api_key_env),
@@ -201,6 +265,38 @@ def read_settings(arguments: argparse.Namespace) -> RunSettings:
         as_json=arguments.json,
         quiet=arguments.quiet,
     )
+
+
+def _only_with(what: str, option: str) -> InvalidInputError:
+    return InvalidInputError(f"goes with {what} only", source=f"--{option.replace('_', '-')}")
+
+
+def _check_backend_options(arguments: argparse.Namespace) -> None:
+    static = arguments.backend == "static"
+    for option in ("slots", "daemons") if static else ("daemon_url", "token_file"):
+        if getattr(arguments, option) is not None:
+            raise _only_with(f"--backend {'local' if static else 'static'}", option)
+    if static and arguments.isolation == "none":
+        raise InvalidInputError("a daemon that runs already isolates as it does", source="--isolation none")
+    if static and not arguments.daemon_url:
+        raise InvalidInputError("--backend static wants at least one", source="--daemon-url")
+    for url in arguments.daemon_url or ():
+        parse_link_url(url)
+
+
+def _token(path: Path | None) -> str | None:
+    """The first line: a daemon's own file may have a second one, while one token replaces the other."""
+    if path is None:
+        return None
+    try:
+        with path.open("rb") as file:
+            line = file.readline(MAX_TOKEN_LINE_BYTES)
+    except OSError as error:
+        raise InvalidInputError(f"cannot be read: {error.strerror}", source=str(path)) from error
+    try:
+        return check_token_text(line.decode("ascii", "replace").strip())
+    except InvalidInputError as error:
+        raise InvalidInputError(str(error), source=str(path)) from error
 
 
 def _api_key(variable: str | None) -> str | None:

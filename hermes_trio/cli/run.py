@@ -7,7 +7,7 @@ import json
 import logging
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,9 @@ from attrs import define
 from rich.console import Console
 from rich.logging import RichHandler
 
+from hermes_trio.backends.base import Backend
 from hermes_trio.backends.local import open_local_backend
+from hermes_trio.backends.static import open_static_backend
 from hermes_trio.cli import EXIT_FAILED, EXIT_FINE
 from hermes_trio.cli.interrupt import open_interruptible
 from hermes_trio.cli.model import open_model
@@ -116,12 +118,16 @@ async def _open_parts(
     )
     async with (
         open_model(settings, tasks) as model,
-        open_local_backend(
-            slots=settings.slots, daemons=settings.daemons, isolation=settings.isolation
-        ) as backend,
+        _backend(settings) as backend,
         open_executor(backend, config=config) as executor,
     ):
         yield model, executor
+
+
+def _backend(settings: RunSettings) -> AbstractAsyncContextManager[Backend]:
+    if settings.backend == "static":
+        return open_static_backend(settings.daemon_urls, token=settings.token)
+    return open_local_backend(slots=settings.slots, daemons=settings.daemons, isolation=settings.isolation)
 
 
 async def _work(
@@ -131,7 +137,12 @@ async def _work(
     config = RolloutConfig(
         group_size=settings.group_size,
         concurrency=settings.concurrency,
-        agent=AgentOptions(max_turns=settings.max_turns),
+        agent=AgentOptions(
+            max_turns=settings.max_turns,
+            temperature=settings.temperature,
+            max_tokens=settings.max_tokens,
+            seed=settings.seed,
+        ),
     )
     with run.summarised(), progress_of(run.tally, console=console, quiet=settings.quiet) as show:
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from hermes_trio import cli
@@ -101,3 +103,11 @@ def test_a_bug_keeps_its_traceback(monkeypatch, error):
     """Nobody could mend it from one line."""
     with pytest.raises(type(error)):
         _told(monkeypatch, error)
+
+
+def test_a_standard_output_that_was_closed_is_no_traceback(monkeypatch):
+    """``hermes-trio run >&-``: Python has no stdout at all then."""
+    monkeypatch.setattr("sys.stdout", None)
+    monkeypatch.setattr(cli, "_run_verb", lambda argv: 0)
+    assert cli.main(["doctor"]) == 0
+    sys.stdout.close()

@@ -109,3 +109,51 @@ def test_options_that_do_not_go_together_are_named(words, text):
 def test_the_scripted_names_are_those_of_the_test_kit():
     """They are written down twice so that --help need not load the kit."""
     assert policy_names() == options.SCRIPTED_NAMES
+
+
+STATIC = ("--backend", "static", "--daemon-url", "ws://h:1/?key=secret")
+
+
+def test_daemons_that_run_already_are_reached_with_the_first_line_of_their_token_file(tmp_path):
+    """A second line is the token that is being replaced; neither is written anywhere, nor is a query."""
+    file = tmp_path / "token"
+    file.write_text("sesame\nold\n")
+    settings = _settings(*STATIC, "--token-file", str(file), "--temperature", "0.5", "--max-tokens", "9")
+    assert (settings.backend, settings.token, settings.concurrency) == ("static", "sesame", 16)
+    assert (settings.temperature, settings.max_tokens) == (0.5, 9)
+    assert settings.to_mapping()["daemon_urls"] == ["ws://h:1"]
+    assert "sesame" not in repr(settings) + str(settings.to_mapping())
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("--daemon-url", "ws://h"), "--daemon-url: goes with --backend static only"),
+        (("--token-file", "f"), "--token-file: goes with --backend static only"),
+        (("--backend", "static"), "--daemon-url: --backend static wants at least one"),
+        ((*STATIC, "--slots", "3"), "--slots: goes with --backend local only"),
+        (
+            (*STATIC, "--isolation", "none"),
+            "--isolation none: a daemon that runs already isolates as it does",
+        ),
+        ((*STATIC, "--token-file", "/nowhere"), "/nowhere: cannot be read: No such file or directory"),
+        (
+            ("--backend", "static", "--daemon-url", "http://h"),
+            "'http://h': a sandbox daemon's URL begins with ws:// or wss://",
+        ),
+    ],
+)
+def test_options_of_another_backend_are_refused(words, text):
+    """Instead of doing nothing."""
+    with pytest.raises(InvalidInputError) as caught:
+        _settings(*words)
+    assert str(caught.value) == text
+
+
+@pytest.mark.parametrize("text", ["-1", "nan", "inf", "hot"])
+def test_a_temperature_that_is_none_is_refused(text, capsys):
+    """In one line, with exit code 2."""
+    with pytest.raises(SystemExit) as caught:
+        _settings("--temperature", text)
+    assert caught.value.code == 2
+    assert "must be a number from 0 to 100" in capsys.readouterr().err
