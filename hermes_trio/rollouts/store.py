@@ -42,11 +42,14 @@ class RunDirectory:
         """
         line = record.to_line()
         self._is_used = True
+        whole = os.fstat(self._trajectories.fileno()).st_size
         try:
             # Unbuffered: a write may be short, and what was written is with the kernel at once.
             while line:
                 line = line[self._trajectories.write(line) :]
         except OSError as error:
+            with suppress(OSError):  # of a disk that became full, half a line would be left
+                os.truncate(self._trajectories.fileno(), whole)
             raise _cannot_write(self.path / TRAJECTORIES, error) from error
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 from datetime import datetime
 from pathlib import Path
 
@@ -106,3 +107,19 @@ def test_runs_of_one_second_have_names_of_their_own(tmp_path: Path):
         path.mkdir()
         names.append(path.name)
     assert names == ["20240506-070809", "20240506-070809-2", "20240506-070809-3"]
+
+
+def test_a_disk_that_becomes_full_within_a_line_leaves_whole_lines(tmp_path: Path):
+    """What did not fit is taken back; readers of the file never see half a record."""
+    with open_run_directory(tmp_path / "run") as directory:
+        directory.append(_record(0))
+        room = (directory.path / "trajectories.jsonl").stat().st_size + 10
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+        try:
+            with pytest.raises(UnavailableError, match="cannot be written"):
+                directory.append(_record(1))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    [line] = (tmp_path / "run" / "trajectories.jsonl").read_bytes().splitlines()
+    assert json.loads(line)["index"] == 0
