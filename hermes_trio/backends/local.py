@@ -31,6 +31,9 @@ IsolationPolicy = Literal["auto", "required", "none"]
 """``required``: refuse to start where slots cannot be isolated; ``auto``: degrade, loudly; ``none``: do not
 isolate at all, for development."""
 
+MAX_SLOTS_PER_DAEMON = 4096
+"""What the daemon program takes."""
+
 DAEMON_PROGRAM = (sys.executable, "-m", "sandbox_daemon")
 
 _logger = logging.getLogger(__name__)
@@ -141,6 +144,9 @@ def divide_slots(slots: int, daemons: int) -> tuple[int, ...]:
         raise InvalidInputError(f"must be at least 1, not {daemons}", field="daemons")
     if slots < daemons:
         raise InvalidInputError(f"must be at least 1 for each daemon, not {slots}", field="slots")
+    if slots > daemons * MAX_SLOTS_PER_DAEMON:
+        most = f"{MAX_SLOTS_PER_DAEMON} for each daemon"
+        raise InvalidInputError(f"must be at most {most}, not {slots}", field="slots")
     share, rest = divmod(slots, daemons)
     return (share + 1,) * rest + (share,) * (daemons - rest)
 

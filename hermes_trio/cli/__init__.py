@@ -14,6 +14,7 @@ A verb's module is imported when that verb is asked for: ``hermes-trio --help`` 
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -63,6 +64,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read us went away (`| head`). Python would complain again when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.stderr.write("hermes-trio: standard output cannot be written: no space left on its device\n")
+        return EXIT_ENVIRONMENT
     except (Exception, BaseExceptionGroup, KeyboardInterrupt) as error:
         told = exit_code_of(error)
         if told is None:

@@ -28,7 +28,13 @@ def result_of(
     output, metadata = "", dict(result.data)
     compose = _COMPOSERS.get(operation)
     if compose is not None and (success or result.segments):
-        output, metadata = compose(result, arguments)
+        try:
+            output, metadata = compose(result, arguments)
+        except (KeyError, TypeError, ValueError) as exc:
+            text = f"the daemon's report on {operation} cannot be read: {exc!r}"
+            return ToolResult(
+                success=False, error=text, uniq_id=call.uniq_id, provenance=Provenance.INTERNAL_ERROR
+            )
     return ToolResult(
         success=success,
         output=output,

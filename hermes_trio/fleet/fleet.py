@@ -154,17 +154,15 @@ class Fleet:
         await trio.lowlevel.checkpoint()
         with member.scope:
             while not member.refused:
+                began = trio.current_time()
                 try:
                     await self._connect_once(member)
                 except HermesTrioError as exc:
-                    connection = member.connection
-                    if connection is not None and connection.left:
+                    if member.connection is not None and member.connection.left:
                         return
-                    pause_s = (
-                        first_s
-                        if connection is not None and connection.welcome
-                        else min(2 * pause_s, longest_s)
-                    )
+                    # Only a link that has lasted starts the pauses over: one that ends at once has failed.
+                    lasted = trio.current_time() - began > longest_s
+                    pause_s = first_s if lasted else min(2 * pause_s, longest_s)
                     self._note(member, exc)
                 await trio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
 
@@ -189,7 +187,8 @@ class Fleet:
         await member.connection.run(link)
 
     def _note(self, member: _Member, failure: HermesTrioError) -> None:
-        logger.warning("daemon %s: %s", member.endpoint.name, failure)
+        if not isinstance(failure, RefusedError):  # that one is raised, or told to those who wait
+            logger.warning("daemon %s: %s", member.endpoint.name, failure)
         if member.connection is not None and member.connection.welcome is not None:
             self._last_up = trio.current_time()
         member.connection = None

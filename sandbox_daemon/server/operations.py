@@ -58,7 +58,7 @@ class Operations:
         await trio.lowlevel.checkpoint_if_cancelled()
         handler = _HANDLERS.get(call.operation)
         if handler is None:
-            text = f"operation '{call.operation}' is not offered by this daemon"
+            text = f"operation {call.operation[:64]!r} is not offered by this daemon"
             return Outcome(provenance=Provenance.UNAVAILABLE, error=text)
         try:
             return await handler(self, call)
@@ -82,6 +82,8 @@ class Operations:
         arguments = _checked(SlotReleaseArguments, call)
         lease = _named_lease(call)
         await trio.lowlevel.checkpoint_if_cancelled()
+        if not self._pool.has_slot(lease.slot):
+            raise InvalidInputError("there is no such slot", field="lease.slot")
         if lease not in self._leases:
             return _report(SlotReleased(state="ready"))  # given back before: releasing is idempotent
         self._leases.discard(lease)

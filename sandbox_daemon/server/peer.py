@@ -29,9 +29,9 @@ from hermes_trio.wire.frames import (
     Frame,
     Goodbye,
     Hello,
+    Lease,
     Limits,
     SessionId,
-    SlotId,
 )
 from hermes_trio.wire.operations import Operation
 from hermes_trio.wire.session import Event, Session
@@ -43,6 +43,11 @@ logger = logging.getLogger(__name__)
 
 HELLO_LIMIT_S = 10.0
 """A peer that connects and says nothing is let go."""
+
+
+MAX_HELD_BYTES = 64 * 1024 * 1024
+"""What the running and waiting calls of one session may hold in memory, payloads and texts together."""
+MAX_SESSION_ID = 128
 
 
 @frozen(kw_only=True)
@@ -113,7 +118,10 @@ def _greet(hello: Hello, host: Host) -> Session:
     Raises:
         RemoteProtocolError: the hello cannot be answered.
     """
-    if hello.session_id in host.peers:
+    name = hello.session_id
+    if not (0 < len(name) <= MAX_SESSION_ID and name.isascii() and name.isprintable()):
+        raise PeerFault(f"must be 1 to {MAX_SESSION_ID} printable ASCII characters", path="hello.session_id")
+    if name in host.peers:
         raise PeerFault("the session is open on another link", code=ErrorCode.SESSION)
     session = Session.for_daemon(
         hello,
@@ -134,6 +142,7 @@ class Peer:
         self._operations = Operations(host.pool, owner=session.session_id)
         self._turnstile = Turnstile()
         self._running: dict[CallId, _Running] = {}
+        self._held_bytes = 0  # of calls that run or wait
         self._pump = Pump(session, on_event=self._on_event, config=host.pump)
         self._nursery: trio.Nursery | None = None  # there while run() runs
 
@@ -183,6 +192,11 @@ class Peer:
 
     def _start(self, call: Call) -> None:
         assert self._nursery is not None
+        if self._held_bytes + _weight(call) > MAX_HELD_BYTES:
+            text = f"this session's calls already hold {self._held_bytes} bytes here (max {MAX_HELD_BYTES})"
+            self._answer(call, Outcome(provenance=Provenance.UNAVAILABLE, error=text))
+            return
+        self._held_bytes += _weight(call)
         turn = self._turnstile.enter(call.lease.slot) if call.lease and Operations.takes_turns(call) else None
         running = self._running[call.call_id] = _Running(call, turn)
         self._nursery.start_soon(self._run, running)
@@ -197,6 +211,7 @@ class Peer:
             if running.turn is not None:
                 self._turnstile.leave(running.turn)
             del self._running[running.call.call_id]
+            self._held_bytes -= _weight(running.call)
             running.ended.set()
         self._answer(running.call, outcome or self._operations.cancelled(running.call))
 
@@ -207,7 +222,7 @@ class Peer:
             await turn.wait_now()
             self._pump.post(lambda session: session.accepted(call.call_id))
         elif call.operation == Operation.SLOT_RELEASE and call.lease is not None:
-            await self._end_calls_of(call.lease.slot)
+            await self._end_calls_of(call.lease)
         try:
             return await self._operations.run(call)
         except StaleLeaseError as exc:
@@ -218,10 +233,12 @@ class Peer:
                 provenance=Provenance.INTERNAL_ERROR, error="internal error of the daemon; see its log"
             )
 
-    async def _end_calls_of(self, slot: SlotId) -> None:
-        """End what runs or waits on a slot that is being given back."""
+    async def _end_calls_of(self, lease: Lease) -> None:
+        """End what runs or waits under a lease that is being given back; a later lease is not meant."""
         await trio.lowlevel.checkpoint()
-        theirs = [running for running in self._running.values() if running.turn and running.turn.slot == slot]
+        theirs = [
+            running for running in self._running.values() if running.turn and running.call.lease == lease
+        ]
         for running in theirs:
             running.scope.cancel()
         for running in theirs:
@@ -239,6 +256,11 @@ class Peer:
                 _say(session, call, Outcome(provenance=Provenance.INTERNAL_ERROR, error=text))
 
         self._pump.post(write)
+
+
+def _weight(call: Call) -> int:
+    """Bytes that a call holds here until it is over, near enough."""
+    return len(call.payload) + sum(len(text) for text in call.arguments.values() if isinstance(text, str))
 
 
 def _say(session: Session, call: Call, outcome: Outcome) -> None:

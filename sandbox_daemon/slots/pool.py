@@ -117,6 +117,10 @@ class SlotPool:
             trash=self._site.trash_count,
         )
 
+    def has_slot(self, slot: SlotId) -> bool:
+        """Whether this pool has a slot of that name."""
+        return slot in self._cells
+
     def is_quarantined(self, slot: SlotId) -> bool:
         """Whether this slot is out of service: something in it could not be shown dead."""
         return self._table.state(slot) is SlotState.QUARANTINED

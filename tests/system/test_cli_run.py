@@ -255,6 +255,26 @@ def test_a_reader_that_went_away_is_no_traceback(tmp_path: Path) -> None:
     assert len(records(tmp_path / "o")) == 1
 
 
+def test_a_full_standard_output_is_one_sentence(tmp_path: Path) -> None:
+    """The figures cannot be shown; the run is kept all the same."""
+    tasks = write_tasks(tmp_path / "t.jsonl", GOOD)
+    command = [*PROGRAM, "run", str(tasks), "--slots", "1", "--out", str(tmp_path / "o"), "--json", "--quiet"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (done.returncode, done.stderr.count("\n")) == (3, 1)
+    assert "standard output cannot be written" in done.stderr
+    assert len(records(tmp_path / "o")) == 1
+
+
+def test_more_slots_than_a_daemon_takes_are_refused(tmp_path: Path) -> None:
+    """Bad input of this program, not of the daemon it starts."""
+    tasks = write_tasks(tmp_path / "t.jsonl", GOOD)
+    command = [*PROGRAM, "run", str(tasks), "--slots", "99999", "--out", str(tmp_path / "o")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "field 'slots': must be at most 4096 for each daemon, not 99999" in done.stderr
+
+
 def answer(status: str, body: bytes = b"") -> bytes:
     """A whole HTTP response."""
     return b"HTTP/1.1 %b\r\nContent-Length: %d\r\n\r\n%b" % (status.encode(), len(body), body)

@@ -141,3 +141,23 @@ def test_infrastructure_failures_are_typed(
     assert (result.success, result.provenance, result.error) == (False, provenance, text)
     assert result.metadata.get("outcome") == outcome
     assert provenance.is_infrastructure or provenance is Provenance.INVALID_REQUEST
+
+
+@pytest.mark.parametrize(
+    ("data", "segments", "payload"),
+    [
+        ({}, (0, 0), b""),
+        ({"stdout_bytes": 0, "stderr_bytes": 0}, (0, 0), b""),
+        ({"stdout_bytes": 1}, (1,), b"x"),
+    ],
+)
+def test_a_report_that_cannot_be_read_is_an_internal_error(
+    data: dict[str, Any], segments: tuple[int, ...], payload: bytes
+) -> None:
+    """A daemon of another make must not bring its executor down."""
+    answer = Result(
+        call_id=CallId(1), provenance=Provenance.OK, data=data, segments=segments, payload=payload
+    )
+    result = result_of(CALL, Operation.BASH, answer, arguments={})
+    assert (result.success, result.provenance) == (False, Provenance.INTERNAL_ERROR)
+    assert "cannot be read" in result.error
