@@ -120,6 +120,7 @@ def health(host: Host, isolation: Isolation) -> Mapping[str, Any]:
 
 async def _drain(host: Host, *, grace_s: float) -> None:
     """Let running calls finish, within the grace."""
+    host.draining.set()
     peers = list(host.peers.values())
     for peer in peers:
         peer.drain(grace_s)

@@ -71,6 +71,8 @@ class Host:
     pump: PumpConfig = field(factory=PumpConfig)
     peers: dict[SessionId, Peer] = field(factory=dict, repr=False)
     """Those that are being served now."""
+    draining: trio.Event = field(factory=trio.Event, repr=False)
+    """Set: no new leases; the daemon is about to stop."""
 
 
 @define(eq=False)
@@ -139,6 +141,7 @@ class Peer:
     """The calls of one session."""
 
     def __init__(self, session: Session, *, host: Host) -> None:
+        self._host = host
         self._operations = Operations(host.pool, owner=session.session_id)
         self._turnstile = Turnstile()
         self._running: dict[CallId, _Running] = {}
@@ -192,6 +195,10 @@ class Peer:
 
     def _start(self, call: Call) -> None:
         assert self._nursery is not None
+        if self._host.draining.is_set() and call.operation == Operation.SLOT_ACQUIRE:
+            text = "this daemon is draining and gives no new leases"
+            self._answer(call, Outcome(provenance=Provenance.UNAVAILABLE, error=text))
+            return
         if self._held_bytes + _weight(call) > MAX_HELD_BYTES:
             text = f"this session's calls already hold {self._held_bytes} bytes here (max {MAX_HELD_BYTES})"
             self._answer(call, Outcome(provenance=Provenance.UNAVAILABLE, error=text))

@@ -171,3 +171,15 @@ async def test_unknown_slots_and_operations_are_named() -> None:
         assert (other.provenance, other.error.count("\n")) == (Provenance.UNAVAILABLE, 0)
         bare = await caller.ask("bash", {"command": "true"})
         assert (bare.provenance, "'lease'" in bare.error) == (Provenance.INVALID_REQUEST, True)
+
+
+async def test_a_draining_daemon_gives_no_new_leases_and_lets_the_old_ones_work() -> None:
+    """What is held may finish; what is asked for now is answered, not kept waiting."""
+    async with hosting(slots=2) as host, calling(host) as caller:
+        await caller.heard(Welcome)
+        lease = await caller.acquire()
+        host.draining.set()
+        refused = await caller.ask("slot.acquire", {}, trajectory_id="u")
+        assert (refused.provenance, "draining" in refused.error) == (Provenance.UNAVAILABLE, True)
+        still = await caller.ask("bash", {"command": "echo on"}, lease=lease, limit_s=10)
+        assert still.payload == b"on\n"
