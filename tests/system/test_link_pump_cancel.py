@@ -76,13 +76,12 @@ async def test_a_cancelled_caller_tears_no_frame_of_20_mb() -> None:
             max_connections=4,
         )
         port = await nursery.start(serve)
-        async with open_websocket_link(
-            f"ws://127.0.0.1:{port}",
-            token=TOKEN,
-            max_message_bytes=LIMITS.max_message_bytes,
-            connect_timeout=5,
-        ) as link:
-            nursery.start_soon(connection.run, link)
+        url, most = f"ws://127.0.0.1:{port}", LIMITS.max_message_bytes
+        async with (
+            open_websocket_link(url, token=TOKEN, max_message_bytes=most, connect_timeout=5) as link,
+            trio.open_nursery() as driving,
+        ):
+            driving.start_soon(connection.run, link)
             await opened.wait()
             big = call(bytes(SIZE))
             connection.submit(big)
@@ -99,4 +98,5 @@ async def test_a_cancelled_caller_tears_no_frame_of_20_mb() -> None:
             await big.wait_ended()
             assert big.unwrap().data == {"size": SIZE}
             assert [len(heard.payload) for heard in daemon.calls] == [SIZE, 5]
-            nursery.cancel_scope.cancel()
+            driving.cancel_scope.cancel()
+        nursery.cancel_scope.cancel()
