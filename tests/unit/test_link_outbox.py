@@ -73,3 +73,14 @@ def test_what_was_taken_cannot_be_withdrawn() -> None:
     assert outbox.take() is posting
     assert not outbox.withdraw(posting)
     assert outbox.take() is None
+
+
+def test_withdrawing_one_leaves_its_lane_to_the_others() -> None:
+    """The others of the lane keep their order, and the lane its turn."""
+    outbox = Outbox(max_entries=4)
+    outbox.put(named("a1"), lane="a")
+    gone = outbox.put(named("a2"), lane="a")
+    outbox.put(named("a3"), lane="a")
+    outbox.put(named("b1"), lane="b")
+    assert outbox.withdraw(gone)
+    assert drained(outbox) == ["a1", "b1", "a3"]
