@@ -1,7 +1,6 @@
 """A chat completion as data, read strictly from what a server sent. PURE.
 
-Nothing is thrown away: ``raw`` keeps the whole body, because token ids and logprobs ride on it in a
-different place for each server.
+Nothing is thrown away: ``raw`` keeps the whole body.
 """
 
 from __future__ import annotations
@@ -10,6 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attrs import field, frozen
+
+from hermes_trio.models.members import member as member
+from hermes_trio.models.tokens.calls import CallTokens
+from hermes_trio.models.tokens.dialects import read_tokens
 
 
 @frozen(kw_only=True)
@@ -48,6 +51,8 @@ class ChatCompletion:
         usage: ``None`` when not told.
         model: the name the server gave.
         latency_s: from asking to the last byte; 0 when nobody measured.
+        tokens: what was read and sampled, as ids; ``None``: nobody looked. Its ``problem`` says what the
+            server did not tell.
         raw: the whole body.
     """
 
@@ -56,6 +61,7 @@ class ChatCompletion:
     usage: Usage | None = None
     model: str = ""
     latency_s: float = 0.0
+    tokens: CallTokens | None = field(default=None, repr=False)
     raw: Mapping[str, Any] = field(factory=dict, repr=False)
 
 
@@ -82,6 +88,7 @@ def read_completion(body: Any, *, latency_s: float = 0.0) -> ChatCompletion:
         usage=_read_usage(raw.get("usage")),
         model=_text_or_none(raw.get("model")) or "",
         latency_s=latency_s,
+        tokens=read_tokens(raw),
         raw=raw,
     )
 
@@ -95,11 +102,6 @@ def error_text(body: Any) -> str:
         if isinstance(found, str) and found:
             return found
     return ""
-
-
-def member(thing: Any, name: str) -> Any:
-    """A member of a JSON object or of an SDK's object alike; ``None`` when it is not there."""
-    return thing.get(name) if isinstance(thing, Mapping) else getattr(thing, name, None)
 
 
 def text_of(content: Any) -> str:
