@@ -45,12 +45,15 @@ class UntoldTokens(Exception):
 def read_tokens(response: Any, *, prompt_ids: Sequence[int] | None = None) -> CallTokens:
     """The tokens of an answer: of a chat completion or of ``/generate``, as JSON or as an SDK's object.
 
-    Never raises on what a server sent.
+    Never raises on what a server sent. A completion of ours carries its tokens and gives those.
 
     Args:
         response: the whole answer.
         prompt_ids: what was sent, for servers that are asked with ids and do not repeat them.
     """
+    carried = member(response, "tokens")
+    if isinstance(carried, CallTokens):
+        return carried
     choice = first_choice(response)
     prompt, prompt_problem = _told(lambda: _prompt_ids(response, choice, prompt_ids))
     completion, problem = _told(lambda: _completion_ids(response, choice))
