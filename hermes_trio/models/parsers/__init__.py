@@ -1,33 +1,54 @@
 """Parsers of tool calls in raw text, one file per dialect. PURE.
 
-A parser never raises on what a model wrote and never invents a call: text that is no call stays text.
+A parser never raises on what a model wrote and never invents a call: text that is no call stays text, and
+what was wrong with it is told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
+from typing import Any
 
 from hermes_trio.errors import InvalidInputError
-from hermes_trio.models.parsers.base import ParsedCall, ToolCallParser
-from hermes_trio.models.parsers.hermes import HermesParser
+from hermes_trio.models.parsers.base import Dialect, Event, ParsedCall, ParsedText, Problem, TextDelta
+from hermes_trio.models.parsers.hermes import HERMES
+from hermes_trio.models.parsers.parser import ToolCallParser
+from hermes_trio.models.parsers.schemas import ArgumentTypes
+from hermes_trio.models.parsers.session import ParseSession
 
-__all__ = ["ParsedCall", "ToolCallParser", "available_parsers", "get_parser"]
+__all__ = [
+    "Event",
+    "ParseSession",
+    "ParsedCall",
+    "ParsedText",
+    "Problem",
+    "TextDelta",
+    "ToolCallParser",
+    "available_parsers",
+    "get_parser",
+]
 
-_PARSERS: Mapping[str, Callable[[], ToolCallParser]] = MappingProxyType({"hermes": HermesParser})
+_DIALECTS: Mapping[str, Dialect] = MappingProxyType({"hermes": HERMES})
 
 
 def available_parsers() -> tuple[str, ...]:
     """The names that :func:`get_parser` knows."""
-    return tuple(sorted(_PARSERS))
+    return tuple(sorted(_DIALECTS))
 
 
-def get_parser(name: str) -> ToolCallParser:
+def get_parser(name: str, *, tools: Iterable[Mapping[str, Any]] = ()) -> ToolCallParser:
     """A parser by name.
+
+    Args:
+        name: of a dialect.
+        tools: in OpenAI's function format; they tell the types of arguments in dialects that write them
+            without quotes (``qwen3_coder``, ``glm45``, ``glm47``). Without them a value is read as JSON if it
+            is JSON, else as text.
 
     Raises:
         InvalidInputError: there is none of this name.
     """
-    if name not in _PARSERS:
+    if name not in _DIALECTS:
         raise InvalidInputError(f"unknown parser '{name}'; there are: {', '.join(available_parsers())}")
-    return _PARSERS[name]()
+    return ToolCallParser(name=name, dialect=_DIALECTS[name], types=ArgumentTypes(tools))

@@ -1,0 +1,211 @@
+"""Drives a dialect over a text that arrives in pieces. PURE.
+
+What is decided here, once for all dialects:
+
+* **Where calls are looked for.** Behind any of the dialect's markers, wherever they stand: also inside a code
+  fence, as markers are tokens of the model's own that it does not write by chance, and servers read them so.
+  Not inside a thought, which begins where nothing was said yet since the text began or the last call ended:
+  what a model considers is not what it does. A call without a marker counts in the same place only.
+* **What is a call.** Only what is complete, so that nothing that is missing could have changed it. What began
+  like a call and is none stays in the content, and is a :class:`Problem`.
+* **Where reading goes on after that.** At the last marker that was read over, else at the character that
+  could not be there. Every character is then read at most twice: what was read behind that marker holds no
+  other, so a second failure goes back to a marker beyond it. Going on behind the first marker instead would
+  find more in hopeless text, at a cost that grows with its square.
+* **The content.** Text as it was, without the white space that touches a call; one line break where calls
+  stood between two pieces. So the content can be told as it comes, and is the same however the text was cut.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Iterator
+from typing import TypeAlias
+
+from hermes_trio.errors import ClosedError
+from hermes_trio.models.parsers.base import Dialect, Draft, Event, ParsedCall, Problem, TextDelta
+from hermes_trio.models.parsers.cursor import Cursor, Malformed
+from hermes_trio.models.parsers.schemas import ArgumentTypes
+
+_EXCERPT_CHARS = 40
+_Steps: TypeAlias = Generator[Event | None, None, None]
+"""What happened, or ``None`` where more text is needed."""
+
+
+class ParseSession:
+    """One model output, read as it arrives.
+
+    Args:
+        dialect: how calls are written in it.
+        types: what the tools say about their arguments.
+        in_thought: the prompt has opened the thought, the text begins inside it.
+    """
+
+    def __init__(self, dialect: Dialect, types: ArgumentTypes, *, in_thought: bool = False) -> None:
+        self._dialect = dialect
+        self._types = types
+        self._cursor = Cursor()
+        self._content = _Content()
+        self._openers = tuple(dialect.openers)
+        self._fresh = True
+        """Nothing was said since the beginning, or since the last call or thought."""
+        self._steps = self._run(in_thought)
+
+    def __repr__(self) -> str:
+        return f"<ParseSession {self._cursor!r}>"
+
+    def feed(self, text: str) -> tuple[Event, ...]:
+        """More of the output.
+
+        Returns:
+            what is certain now. Text that may yet become a call is held back.
+
+        Raises:
+            ClosedError: the output was said to be finished.
+        """
+        if self._cursor.ended:
+            raise ClosedError("this output is finished; a session reads one")
+        self._cursor.push(text)
+        return tuple(self._happened())
+
+    def finish(self) -> tuple[Event, ...]:
+        """The output ends here.
+
+        Returns:
+            what was held back. Nothing when it was finished already.
+        """
+        self._cursor.ended = True
+        return tuple(self._happened())
+
+    def _happened(self) -> Iterator[Event]:
+        for event in self._steps:
+            if event is None:
+                return
+            yield event
+
+    def _run(self, in_thought: bool) -> _Steps:
+        if in_thought:
+            yield from self._thought()
+        while not self._cursor.exhausted:
+            if self._fresh:
+                yield from self._first_words()
+            else:
+                yield from self._words()
+        yield from self._content.finish()
+
+    def _first_words(self) -> _Steps:
+        """Where a thought, or a call without a marker, can begin."""
+        cursor = self._cursor
+        yield from self._content.say((yield from cursor.skip_space()))
+        self._fresh = False
+        if (yield from cursor.next_is(self._dialect.thought[0])):
+            yield from self._thought()
+        elif (char := (yield from cursor.peek())) and char in self._dialect.bare:
+            yield from self._call("")
+
+    def _thought(self) -> _Steps:
+        """Text up to the end of the thought; when it never ends, a call in it is a problem."""
+        closer, inside = self._dialect.thought[1], None
+        while True:
+            text, marker = self._cursor.search((closer, *self._openers))
+            yield from self._content.say(text)
+            if marker:
+                yield from self._pass_over(marker)
+                if marker == closer:
+                    self._fresh = True
+                    return
+                inside = self._cursor.position if inside is None else inside
+            elif self._cursor.ended:
+                break
+            else:
+                yield None
+        if inside is not None:
+            reason = f"a call inside a thought does not count, and there is no {closer}"
+            yield Problem(reason=reason, position=inside, start=inside, excerpt="")
+
+    def _pass_over(self, marker: str) -> _Steps:
+        self._cursor.skip(len(marker))
+        yield from self._content.say(marker)
+
+    def _words(self) -> _Steps:
+        """Text up to the next call, and the call."""
+        text, opener = self._cursor.search(self._openers)
+        yield from self._content.say(text)
+        if opener:
+            yield from self._call(opener)
+        elif not self._cursor.exhausted:
+            yield None
+
+    def _call(self, opener: str) -> _Steps:
+        cursor = self._cursor
+        start = cursor.position
+        cursor.mark()
+        cursor.skip(len(opener))
+        cursor.opened()
+        try:
+            for draft in self._dialect.read(cursor, opener, self._types):
+                if draft is None:
+                    yield None
+                else:
+                    yield self._checked(draft)
+                    start = cursor.position
+        except Malformed as error:
+            if error.reason:
+                yield self._problem(error, start)
+            self._fresh = False
+            cursor.go_back(to_last_of=self._openers)
+            yield from self._content.say(cursor.release())
+        else:
+            cursor.release()
+
+    def _checked(self, draft: Draft) -> ParsedCall:
+        cursor = self._cursor
+        try:
+            # Catches infinite numbers, half surrogate pairs and integers too long to print: orjson, a socket
+            # or a trainer's reader would refuse them where nobody can tell the model.
+            json.dumps([draft.name, draft.arguments], ensure_ascii=False, allow_nan=False).encode()
+        except ValueError as error:
+            reason = "the arguments cannot be written as JSON in UTF-8"
+            raise Malformed(reason, position=cursor.position) from error
+        self._fresh = True
+        self._content.call()
+        return ParsedCall(draft.name, draft.arguments, raw_text=cursor.mark(), call_id=draft.call_id)
+
+    def _problem(self, error: Malformed, start: int) -> Problem:
+        excerpt = self._cursor.before(error.position, most=_EXCERPT_CHARS)
+        return Problem(reason=error.reason, position=error.position, start=start, excerpt=excerpt)
+
+
+class _Content:
+    """The text beside the calls: see the module."""
+
+    def __init__(self) -> None:
+        self._space: list[str] = []  # held back: it is dropped when a call follows
+        self._said = False
+        self._after_call = False
+
+    def say(self, text: str) -> Iterator[TextDelta]:
+        """More text."""
+        if self._after_call:
+            text = text.lstrip()
+            if not text:
+                return
+            self._after_call = False
+            text = f"\n{text}" if self._said else text
+        words = text.rstrip()
+        if words:
+            yield TextDelta("".join((*self._space, words)))
+            self._space.clear()
+            self._said = True
+        self._space.append(text[len(words) :])
+
+    def call(self) -> None:
+        """A call stood here."""
+        self._space.clear()
+        self._after_call = True
+
+    def finish(self) -> Iterator[TextDelta]:
+        """No more comes."""
+        rest = "".join(self._space)
+        if rest:
+            yield TextDelta(rest)
