@@ -9,7 +9,7 @@ import trio
 from attrs import frozen
 
 from hermes_trio.backends.base import Backend
-from hermes_trio.errors import ClosedError, HermesTrioError, Provenance
+from hermes_trio.errors import ClosedError, Provenance
 from hermes_trio.executor.config import ExecutorConfig
 from hermes_trio.executor.external import ToolServerClient
 from hermes_trio.executor.plan import AskToolServer, Refuse, RunInSlot, plan_call
@@ -178,13 +178,13 @@ class Executor:
             payload=plan.payload,
         )
         await self._answered(record)
-        try:
-            result = record.unwrap()
-        except HermesTrioError as exc:
-            return result_of_failure(call, exc)
+        if (
+            record.error is not None
+        ):  # not raised: its traceback would keep this frame, and with it the record
+            return result_of_failure(call, record.error)
         if record.sent_at is not None:
             self._queue.record(record.sent_at - entered)
-        return result_of(call, plan.operation, result, arguments=plan.arguments)
+        return result_of(call, plan.operation, record.unwrap(), arguments=plan.arguments)
 
     async def _answered(self, record: CallRecord) -> None:
         """Submit a call and wait for its end; leaving early ends the call first.

@@ -28,7 +28,7 @@ class CallRecord:
     ``RemoteProtocolError`` about the result: that ends the link."""
 
     posting: Posting | None = field(default=None, repr=False)
-    """In the outbox, or once was; ``None``: not even posted yet."""
+    """Set from being posted until being written or taken back."""
     call_id: CallId | None = None
     """Set when the frame is written; from then on the call may have effects."""
     sent_at: float | None = None
@@ -69,7 +69,8 @@ class CallRecord:
             HermesTrioError: what :meth:`fail` was given.
         """
         if self.error is not None:
-            raise self.error
+            # One loss ends many calls: each raise would add its frames, and all they hold, to the same error.
+            raise self.error.with_traceback(None)
         assert self.result is not None, "the call has not ended"
         return self.result
 

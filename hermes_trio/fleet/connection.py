@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol, assert_never
 from uuid import uuid4
 
@@ -82,7 +83,7 @@ class DaemonConnection:
         self._on_open = on_open
         self._calls: dict[CallId, CallRecord] = {}
         self._queued: dict[CallRecord, None] = {}  # posted, not yet written
-        self._held: dict[CallRecord, Callable[[Session], None]] = {}  # of those: urgent, and no call fits
+        self._held: dict[CallRecord, None] = {}  # of those: urgent, and no call fits
         self._refusal: HermesTrioError | None = None
         self._over = False
         self.left = False
@@ -141,36 +142,46 @@ class DaemonConnection:
             record.fail(LinkLostError(f"the link to daemon {self.name} is gone", outcome="not_started"))
             return
 
-        def write(session: Session) -> None:
-            if urgent and session.call_room() < 1:
-                self._held[record] = write
-                return
-            del self._queued[record]
-            if session.call_room() < 1:
-                record.fail(BusyError(f"daemon {self.name} takes no more calls at once"))
-                return
-            try:
-                record.call_id = session.call(
-                    record.operation,
-                    record.arguments,
-                    lease=record.lease,
-                    trajectory_id=record.trajectory_id,
-                    limit_s=record.limit_s,
-                    payload=record.payload,
-                )
-            except LocalProtocolError as exc:  # larger than any message, or no JSON: nothing was sent
-                record.fail(InvalidInputError(f"the call cannot be sent: {exc}"))
-                return
-            record.sent_at = trio.current_time()
-            self._calls[record.call_id] = record
-
         try:
-            lane = None if urgent else record.trajectory_id
-            record.posting = self._pump.post(write, lane=lane)
+            self._post(record, urgent=urgent)
         except BusyError as exc:
             record.fail(exc)
         else:
             self._queued[record] = None
+
+    def _post(self, record: CallRecord, *, urgent: bool) -> None:
+        # Neither a closure that names itself, nor a posting that outlives its turn: either would tie the
+        # record, and the result that it will hold, into a cycle, which stays until the collector comes.
+        lane = None if urgent else record.trajectory_id
+        record.posting = self._pump.post(partial(self._write, record, urgent=urgent), lane=lane)
+
+    def _write(self, record: CallRecord, session: Session, *, urgent: bool) -> None:
+        """Its turn has come."""
+        if urgent and session.call_room() < 1:
+            self._held[record] = None
+            return
+        self._unqueue(record)
+        if session.call_room() < 1:
+            record.fail(BusyError(f"daemon {self.name} takes no more calls at once"))
+            return
+        try:
+            record.call_id = session.call(
+                record.operation,
+                record.arguments,
+                lease=record.lease,
+                trajectory_id=record.trajectory_id,
+                limit_s=record.limit_s,
+                payload=record.payload,
+            )
+        except LocalProtocolError as exc:  # larger than any message, or no JSON: nothing was sent
+            record.fail(InvalidInputError(f"the call cannot be sent: {exc}"))
+            return
+        record.sent_at = trio.current_time()
+        self._calls[record.call_id] = record
+
+    def _unqueue(self, record: CallRecord) -> None:
+        del self._queued[record]
+        record.posting = None
 
     def cancel(self, record: CallRecord, *, reason: str = "") -> bool:
         """Tell the daemon to end a call, or take it out of the queue.
@@ -179,10 +190,11 @@ class DaemonConnection:
         still to come, as a result that says that everything it started is gone.
         """
         if record.posting is not None and self._pump.withdraw(record.posting):
-            del self._queued[record]
+            self._unqueue(record)
             return True
-        if self._held.pop(record, None) is not None:
-            del self._queued[record]
+        if record in self._held:
+            del self._held[record]
+            self._unqueue(record)
             return True
 
         def write(session: Session) -> None:
@@ -231,7 +243,8 @@ class DaemonConnection:
         """There is room for one call more: it is for the one that has been held back longest."""
         if self._held:
             record = next(iter(self._held))
-            record.posting = self._pump.post(self._held.pop(record))
+            del self._held[record]
+            self._post(record, urgent=True)
 
     def _end(self, reason: str) -> None:
         """Settle every call with what is known about it: the daemon may have run what was written."""
@@ -241,6 +254,7 @@ class DaemonConnection:
         queued, self._queued = self._queued, {}
         sent, self._calls = self._calls, {}
         for record in queued:
+            record.posting = None
             record.fail(LinkLostError(_lost(self.name, reason), outcome="not_started"))
         for record in sent.values():
             record.fail(LinkLostError(_lost(self.name, reason), outcome="unknown"))
