@@ -11,75 +11,39 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from hermes_trio.agents.hooks import TurnHook as TurnHook
+    from hermes_trio.agents.limits import LoopLimits as LoopLimits
     from hermes_trio.agents.loop import AgentLoop as AgentLoop
     from hermes_trio.agents.result import AgentResult as AgentResult
+    from hermes_trio.agents.sub_agent import SubAgent as SubAgent
     from hermes_trio.backends.base import Backend as Backend
     from hermes_trio.backends.local import open_local_backend as open_local_backend
     from hermes_trio.backends.static import open_static_backend as open_static_backend
-    from hermes_trio.errors import (
-        BrokenLinkError as BrokenLinkError,
-    )
-    from hermes_trio.errors import (
-        BusyError as BusyError,
-    )
-    from hermes_trio.errors import (
-        ClosedError as ClosedError,
-    )
-    from hermes_trio.errors import (
-        HermesTrioError as HermesTrioError,
-    )
-    from hermes_trio.errors import (
-        InvalidInputError as InvalidInputError,
-    )
-    from hermes_trio.errors import (
-        LinkLostError as LinkLostError,
-    )
-    from hermes_trio.errors import (
-        LocalProtocolError as LocalProtocolError,
-    )
-    from hermes_trio.errors import (
-        LostError as LostError,
-    )
-    from hermes_trio.errors import (
-        ProtocolError as ProtocolError,
-    )
-    from hermes_trio.errors import (
-        Provenance as Provenance,
-    )
-    from hermes_trio.errors import (
-        RefusedError as RefusedError,
-    )
-    from hermes_trio.errors import (
-        RemoteProtocolError as RemoteProtocolError,
-    )
-    from hermes_trio.errors import (
-        SandboxLostError as SandboxLostError,
-    )
-    from hermes_trio.errors import (
-        TooSlowError as TooSlowError,
-    )
-    from hermes_trio.errors import (
-        UnavailableError as UnavailableError,
-    )
+    from hermes_trio.errors import BrokenLinkError as BrokenLinkError
+    from hermes_trio.errors import BusyError as BusyError
+    from hermes_trio.errors import ClosedError as ClosedError
+    from hermes_trio.errors import HermesTrioError as HermesTrioError
+    from hermes_trio.errors import InvalidInputError as InvalidInputError
+    from hermes_trio.errors import LinkLostError as LinkLostError
+    from hermes_trio.errors import LocalProtocolError as LocalProtocolError
+    from hermes_trio.errors import LostError as LostError
+    from hermes_trio.errors import ProtocolError as ProtocolError
+    from hermes_trio.errors import Provenance as Provenance
+    from hermes_trio.errors import RefusedError as RefusedError
+    from hermes_trio.errors import RemoteProtocolError as RemoteProtocolError
+    from hermes_trio.errors import SandboxLostError as SandboxLostError
+    from hermes_trio.errors import TooSlowError as TooSlowError
+    from hermes_trio.errors import UnavailableError as UnavailableError
     from hermes_trio.executor.config import ExecutorConfig as ExecutorConfig
-    from hermes_trio.executor.executor import (
-        Executor as Executor,
-    )
-    from hermes_trio.executor.executor import (
-        ExecutorStatistics as ExecutorStatistics,
-    )
-    from hermes_trio.executor.executor import (
-        open_executor as open_executor,
-    )
+    from hermes_trio.executor.executor import Executor as Executor
+    from hermes_trio.executor.executor import ExecutorStatistics as ExecutorStatistics
+    from hermes_trio.executor.executor import open_executor as open_executor
     from hermes_trio.models.chat import ChatClient as ChatClient
-    from hermes_trio.tools.calls import (
-        ToolCall as ToolCall,
-    )
-    from hermes_trio.tools.calls import (
-        ToolResult as ToolResult,
-    )
+    from hermes_trio.tools.calls import ToolCall as ToolCall
+    from hermes_trio.tools.calls import ToolResult as ToolResult
     from hermes_trio.tools.registry import ToolRegistry as ToolRegistry
     from hermes_trio.tools.schema import ToolSchema as ToolSchema
+    from hermes_trio.tools.tool import Tool as Tool
 
 _MODULES = {
     "AgentLoop": "hermes_trio.agents.loop",
@@ -96,17 +60,21 @@ _MODULES = {
     "InvalidInputError": "hermes_trio.errors",
     "LinkLostError": "hermes_trio.errors",
     "LocalProtocolError": "hermes_trio.errors",
+    "LoopLimits": "hermes_trio.agents.limits",
     "LostError": "hermes_trio.errors",
     "ProtocolError": "hermes_trio.errors",
     "Provenance": "hermes_trio.errors",
     "RefusedError": "hermes_trio.errors",
     "RemoteProtocolError": "hermes_trio.errors",
     "SandboxLostError": "hermes_trio.errors",
+    "SubAgent": "hermes_trio.agents.sub_agent",
     "TooSlowError": "hermes_trio.errors",
+    "Tool": "hermes_trio.tools.tool",
     "ToolCall": "hermes_trio.tools.calls",
     "ToolRegistry": "hermes_trio.tools.registry",
     "ToolResult": "hermes_trio.tools.calls",
     "ToolSchema": "hermes_trio.tools.schema",
+    "TurnHook": "hermes_trio.agents.hooks",
     "UnavailableError": "hermes_trio.errors",
     "open_executor": "hermes_trio.executor.executor",
     "open_local_backend": "hermes_trio.backends.local",

@@ -13,9 +13,7 @@ from typing import Any
 from attrs import frozen
 
 from hermes_trio.models.completion import Usage, extract_reasoning, member, text_of
-from hermes_trio.models.parsers import ParsedCall, get_parser
-
-_RAW_TAG = "<tool_call>"
+from hermes_trio.models.parsers import ParsedCall, ToolCallParser
 
 
 @frozen(kw_only=True)
@@ -37,14 +35,16 @@ class Answer:
     reasoning: str | None = None
     finish_reason: str | None = None
     usage: Usage | None = None
+    problems: tuple[str, ...] = ()
+    """Calls in the text that could not be read, a part of a sentence each."""
 
 
-def read_answer(response: Any, *, parse_text: bool) -> Answer | None:
+def read_answer(response: Any, *, parser: ToolCallParser | None) -> Answer | None:
     """Read a completion: ours, an SDK's object, or plain JSON.
 
     Args:
         response: with a ``message``, or with ``choices`` of which the first counts.
-        parse_text: look for calls in the text when there are no structured ones.
+        parser: looks for calls in the text when there are no structured ones.
 
     Returns:
         ``None`` when there is no message in it.
@@ -54,8 +54,8 @@ def read_answer(response: Any, *, parse_text: bool) -> Answer | None:
     if message is None:
         return None
     content, calls = text_of(member(message, "content")), _structured_calls(message)
-    if not calls and parse_text and _RAW_TAG in content:
-        content, calls = _calls_in_text(content)
+    if not calls and parser is not None and content:
+        content, calls = _calls_in_text(content, parser)
     usage = member(response, "usage")
     return Answer(
         content=content,
@@ -92,8 +92,8 @@ def _arguments_text(arguments: Any) -> str:
     return "{}" if arguments is None else json.dumps(arguments, default=str)
 
 
-def _calls_in_text(content: str) -> tuple[str, tuple[CallRequest, ...]]:
-    beside, calls = get_parser("hermes").parse(content)
+def _calls_in_text(content: str, parser: ToolCallParser) -> tuple[str, tuple[CallRequest, ...]]:
+    beside, calls = parser.parse(content)
     return beside or "", tuple(_from_parsed(call) for call in calls)
 
 

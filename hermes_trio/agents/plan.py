@@ -19,8 +19,10 @@ from hermes_trio.tools.arguments import argument_problems
 from hermes_trio.tools.calls import ToolCall, ToolResult
 from hermes_trio.tools.registry import ToolRegistry
 from hermes_trio.tools.render import error_content
-from hermes_trio.tools.schema import ToolSchema
 from hermes_trio.tools.todo import TODO, TodoStore
+from hermes_trio.tools.tool import Tool
+
+_TODO = Tool(TODO)
 
 _NOT_AVAILABLE = frozenset({"memory", "session_search"})
 """Tools of the ancestor's assistant that models trained on it call; a rollout has nothing behind them."""
@@ -28,10 +30,10 @@ _NOT_AVAILABLE = frozenset({"memory", "session_search"})
 
 @frozen
 class Refusal:
-    """``error`` for the record; ``content`` for the model."""
+    """``error`` for the record; ``told`` is what the model reads."""
 
     error: str
-    content: str
+    told: str
 
 
 @frozen
@@ -50,36 +52,35 @@ class _BadArguments(Exception):
 
 def plan_call(request: CallRequest, tools: ToolRegistry, todo: TodoStore) -> Plan:
     """Decide about one call. Its ``call_id`` becomes the ``uniq_id`` of the :class:`ToolCall`."""
-    schema = tools.get(request.name) or (TODO if request.name == TODO.name else None)
-    if schema is None:
+    tool = tools.tool(request.name) or (_TODO if request.name == _TODO.name else None)
+    if tool is None:
         return _without_schema(request, tools)
     try:
         arguments = decode_arguments(request.arguments)
     except _BadArguments as error:
         return _refused(f"The arguments of '{request.name}' {error}")
-    problems = argument_problems(schema, arguments)
+    problems = argument_problems(tool.schema, arguments)
     if problems:
         return _refused(f"The arguments of '{request.name}' do not fit: {'; '.join(problems)}")
-    return _planned(request, schema, arguments, todo)
+    return _planned(request, tool, arguments, todo)
 
 
 def _without_schema(request: CallRequest, tools: ToolRegistry) -> Plan:
     if request.name in _NOT_AVAILABLE:
         return LocalAnswer(error_content(f"The tool '{request.name}' is not available in this environment."))
     error = f"Unknown tool '{request.name}'"
-    return Refusal(
-        error, error_content(f"{error}. Available tools: {', '.join(sorted(tools.names())) or 'none'}.")
-    )
+    return Refusal(error, f"{error}. Available tools: {', '.join(sorted(tools.names())) or 'none'}.")
 
 
 def _refused(error: str) -> Refusal:
-    return Refusal(error, error_content(f"{error}. Nothing was run; call again with corrected arguments."))
+    return Refusal(error, f"{error}. Nothing was run; call again with corrected arguments.")
 
 
-def _planned(request: CallRequest, schema: ToolSchema, arguments: Mapping[str, Any], todo: TodoStore) -> Plan:
-    if request.name == TODO.name and not schema.external:
+def _planned(request: CallRequest, tool: Tool, arguments: Mapping[str, Any], todo: TodoStore) -> Plan:
+    # Who registers a tool of one of these names that somebody runs means that one.
+    if tool.runs_in_slot and request.name == _TODO.name:
         return LocalAnswer(todo.apply(arguments))
-    if request.name in _NOT_AVAILABLE and not schema.external:
+    if tool.runs_in_slot and request.name in _NOT_AVAILABLE:
         return LocalAnswer(error_content(f"The tool '{request.name}' is not available in this environment."))
     return ToolCall(request.name, arguments, uniq_id=request.call_id, raw_text=request.raw_text)
 
@@ -107,10 +108,13 @@ def _refuse_constant(name: str) -> Never:
 def is_error(result: ToolResult) -> bool:
     """Whether a result is recorded as a :class:`hermes_trio.agents.result.ToolError`.
 
-    A command that exits with a status is ordinary work. A limit (exit code below 0), a refusal by policy
-    and a failure of the infrastructure are not.
+    A command that exits with a status is ordinary work. A limit (exit code below 0), a tool that crashed, a
+    refusal by policy and a failure of the infrastructure are not.
     """
     exit_code = result.metadata.get("exit_code")
-    limited = bool(result.error) and isinstance(exit_code, int) and exit_code < 0
-    refused = result.provenance in (Provenance.DENIED, Provenance.INVALID_REQUEST)
-    return limited or refused or result.provenance.is_infrastructure
+    negative = bool(result.error) and isinstance(exit_code, int) and exit_code < 0
+    crashed = "exception" in result.metadata
+    return negative or crashed or result.provenance in _COUNTED or result.provenance.is_infrastructure
+
+
+_COUNTED = frozenset({Provenance.DENIED, Provenance.INVALID_REQUEST, Provenance.LIMIT_EXCEEDED})

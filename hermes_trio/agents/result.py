@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 
 from hermes_trio.errors import Provenance
 from hermes_trio.models.completion import Usage
@@ -21,6 +21,13 @@ class Ending(StrEnum):
     FINISHED = "finished"
     """The model answered without calling a tool."""
     TURN_LIMIT = "turn_limit"
+    TIME_LIMIT = "time_limit"
+    TOKEN_LIMIT = "token_limit"  # noqa: S105 - a limit, no password
+    CALL_LIMIT = "call_limit"
+    REPEATED_FAILURE = "repeated_failure"
+    """The same call failed in the same way as often as it may."""
+    STOPPED = "stopped"
+    """A hook ended it."""
     MODEL_FAILED = "model_failed"
     """The model server failed, or answered nothing. Provenance ``model_error``."""
     INFRASTRUCTURE = "infrastructure"
@@ -46,6 +53,25 @@ class ToolError:
     tool_result: str
 
 
+@define(eq=False)
+class Branch:
+    """A sub-agent's conversation, which hangs on the call that began it.
+
+    Args:
+        call_id: of the parent's call.
+        tool_name: the sub-agent's.
+        turn: the parent's turn, from 1.
+        messages: grown while it runs; every tool call in it is answered.
+        result: how it ended; ``None``: it was cut off with its parent.
+    """
+
+    call_id: str
+    tool_name: str
+    turn: int
+    messages: list[dict[str, Any]]
+    result: AgentResult | None = None
+
+
 @frozen(kw_only=True)
 class AgentResult:
     """What a loop leaves.
@@ -57,13 +83,15 @@ class AgentResult:
         reasoning_per_turn: one member for each answered turn, ``None`` where there was no reasoning.
         tool_errors: in the order of their occurrence.
         managed_state: what the model's ``get_state()`` returned, for models that have one.
-        provenance: ``ok``, ``limit_exceeded`` at the turn limit, else the infrastructure failure that
+        provenance: ``ok``, ``limit_exceeded`` at one of its limits, else the infrastructure failure that
             ended the loop; mask the trajectory where ``provenance.is_infrastructure``.
         token_trace: token ids as sampled; ``None``: not recorded.
         ending: why the loop stopped.
         error: one line about it; empty unless something failed.
         finish_reason: of the last answer, as the server told it.
-        usage: tokens of all turns together, as far as the server told them.
+        usage: tokens of all turns together, as far as the server told them; sub-agents' are in their own.
+        branches: sub-agents' conversations, in the order in which they began.
+        repeated_failures: calls that failed just as an earlier one had.
     """
 
     messages: list[dict[str, Any]]
@@ -78,3 +106,5 @@ class AgentResult:
     error: str = ""
     finish_reason: str | None = None
     usage: Usage = field(factory=Usage)
+    branches: tuple[Branch, ...] = ()
+    repeated_failures: int = 0

@@ -4,12 +4,13 @@ Theory of operation. :class:`Conversation` owns the transcript while a loop runs
 happened and gives what to do::
 
     Started ──► AskModel ──► ModelAnswered ──► RunCalls ──► CallEnded ... CallEnded ──► AskModel ──► ...
-                         └─► ModelFailed   └─► Finish   └─► Wait between them       └─► Finish
+                         ├─► ModelFailed   ├─► Finish   ├─► Wait between them       └─► Finish
+                         └─► Stopped       └─► AskModel └─► TurnTimeUp
 
-Calls may end in any order; their answers enter the transcript in the order in which the model made them.
-Two invariants hold after every step: no more than ``max_turns`` answers were asked for, and the answers
-of a turn stand right behind it. After ``abandon``, which needs no await and may be called at any moment,
-every tool call of the transcript has exactly one answer.
+``TimeUp`` may come at any moment. Calls may end in any order; their answers enter the transcript in the
+order in which the model made them (:mod:`hermes_trio.agents.transcript`). No more than ``max_turns`` answers
+are asked for. After ``abandon``, which needs no await and may be called at any moment, every tool call of the
+transcript has exactly one answer.
 
 A result whose provenance is an infrastructure failure ends the conversation. Its call is answered with a
 sentence that says that it did not run to its end, never with an output.
@@ -17,14 +18,31 @@ sentence that says that it did not run to its end, never with an output.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from enum import Enum, auto
 from typing import Any, assert_never
 
-from attrs import define, evolve, frozen
-
 from hermes_trio.agents.answer import Answer, CallRequest
+from hermes_trio.agents.events import (
+    Action,
+    AskModel,
+    CallEnded,
+    Event,
+    Finish,
+    ModelAnswered,
+    ModelFailed,
+    RunCalls,
+    Started,
+    Stopped,
+    TimeUp,
+    TurnTimeUp,
+    Wait,
+)
+from hermes_trio.agents.limits import LoopLimits
 from hermes_trio.agents.plan import LocalAnswer, Plan, Refusal, is_error, plan_call
 from hermes_trio.agents.result import MAX_ARGUMENTS_CHARS, MAX_RESULT_CHARS, Ending, ToolError
+from hermes_trio.agents.transcript import Transcript
 from hermes_trio.errors import LocalProtocolError, Provenance
 from hermes_trio.models.completion import Usage
 from hermes_trio.tools.calls import ToolCall, ToolResult
@@ -36,78 +54,11 @@ NOT_COMPLETED = "This call was not completed: the sandbox failed. It says nothin
 ABANDONED = "This call was not completed: the trajectory was ended."
 
 
-@frozen
-class Started:
-    """Begin."""
-
-
-@frozen
-class ModelAnswered:
-    """The model took its turn."""
-
-    answer: Answer
-
-
-@frozen
-class ModelFailed:
-    """The model did not take its turn."""
-
-    error: str
-    provenance: Provenance = Provenance.MODEL_ERROR
-
-
-@frozen
-class CallEnded:
-    """One of the calls to run has its result."""
-
-    call_id: str
-    result: ToolResult
-
-
-Event = Started | ModelAnswered | ModelFailed | CallEnded
-
-
-@frozen
-class AskModel:
-    """Send the transcript to the model."""
-
-
-@frozen
-class RunCalls:
-    """Run these, in this order or at once."""
-
-    calls: tuple[ToolCall, ...]
-
-
-@frozen
-class Wait:
-    """Nothing to do until another call has ended."""
-
-
-@frozen
-class Finish:
-    """It is over."""
-
-    ending: Ending
-    provenance: Provenance = Provenance.OK
-    error: str = ""
-
-
-Action = AskModel | RunCalls | Wait | Finish
-
-
 class _Phase(Enum):
     NEW = auto()
     ASKING = auto()
     CALLING = auto()
     DONE = auto()
-
-
-@define
-class _OpenCall:
-    request: CallRequest
-    content: str | None = None
-    """The answer, once there is one; it enters the transcript when all before it have."""
 
 
 class Conversation:
@@ -117,21 +68,43 @@ class Conversation:
         messages: grown in place.
         tools: what may be called.
         max_turns: model calls at most.
+        max_tokens: of one turn; ``None``: the server's default.
+        limits: all other limits.
     """
 
-    def __init__(self, messages: list[dict[str, Any]], tools: ToolRegistry, *, max_turns: int) -> None:
-        self.messages = messages
+    def __init__(
+        self,
+        messages: list[dict[str, Any]],
+        tools: ToolRegistry,
+        *,
+        max_turns: int,
+        max_tokens: int | None = None,
+        limits: LoopLimits | None = None,
+    ) -> None:
         self.turns_used = 0
         self.reasoning_per_turn: list[str | None] = []
         self.tool_errors: list[ToolError] = []
+        self.repeated_failures = 0
         self.usage = Usage()
         self.finish_reason: str | None = None
+        self._transcript = Transcript(messages)
         self._tools = tools
         self._max_turns = max_turns
+        self._max_tokens = max_tokens
+        self._limits = limits or LoopLimits()
         self._todo = TodoStore()
         self._phase = _Phase.NEW
-        self._open: list[_OpenCall] = []
-        self._ids = {call["id"] for message in messages for call in message.get("tool_calls") or ()}
+        self._finish: Finish | None = None
+        self._generated_tokens = 0
+        self._calls_run = 0
+        self._failures: Counter[tuple[str, str, str]] = Counter()
+        self._most_failures = 0
+        self._unread: tuple[str, ...] = ()
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """The caller's own list."""
+        return self._transcript.messages
 
     def step(self, event: Event) -> Action:
         """Take in what happened.
@@ -148,101 +121,195 @@ class Conversation:
                 return self._answered(answer)
             case ModelFailed(error, provenance):
                 self._expect(_Phase.ASKING, event)
-                return self._finish(Finish(Ending.MODEL_FAILED, provenance, error))
+                return self._model_failed(error, provenance)
             case CallEnded(call_id, result):
                 self._expect(_Phase.CALLING, event)
-                return self._call_ended(self._find_open(call_id), result)
+                self._generated_tokens += event.generated_tokens
+                return self._call_ended(self._transcript.find_open(call_id), result)
+            case TurnTimeUp(limit_s):
+                return self._turn_time_up(limit_s)
+            case TimeUp(limit_s):
+                return self._time_up(limit_s)
+            case Stopped():
+                self._expect(_Phase.ASKING, event)
+                return self._end(Ending.STOPPED, Provenance.OK)
             case _:
                 assert_never(event)
 
+    def add_messages(self, messages: Iterable[Mapping[str, Any]]) -> None:
+        """Add what somebody else has to say, before the model is asked.
+
+        Raises:
+            LocalProtocolError: the model is not about to be asked.
+            InvalidInputError: one has another role than ``user``, ``system`` or ``developer``.
+        """
+        if self._phase is not _Phase.ASKING:
+            raise LocalProtocolError(f"messages while {self._phase.name.lower()}")
+        for message in messages:
+            self._transcript.add(message)
+
     def abandon(self) -> None:
         """Answer whatever is open: the transcript is then complete, wherever it was left. Idempotent."""
-        self._close_open(ABANDONED)
+        self._transcript.close(ABANDONED)
         self._phase = _Phase.DONE
 
     def _expect(self, phase: _Phase, event: Event) -> None:
         if self._phase is not phase:
             raise LocalProtocolError(f"{type(event).__name__} while {self._phase.name.lower()}")
 
-    def _next_turn(self) -> Action:
-        if self.turns_used >= self._max_turns:
-            return self._finish(Finish(Ending.TURN_LIMIT, Provenance.LIMIT_EXCEEDED))
-        self.turns_used += 1
-        self._phase = _Phase.ASKING
-        return AskModel()
+    # --- turns ----------------------------------------------------------------------------------------
 
-    def _finish(self, finish: Finish) -> Finish:
+    def _next_turn(self) -> Action:
+        if self._unread:
+            told = f"A tool call in your answer could not be read and was not run: {'; '.join(self._unread)}."
+            self._unread = ()
+            self._transcript.add({"role": "user", "content": f"{told} Write the whole call again."})
+        if self._is_stuck():
+            error = "one call failed again and again in the same way"
+            return self._end(Ending.REPEATED_FAILURE, Provenance.LIMIT_EXCEEDED, error)
+        if self._tokens_left() == 0:
+            return self._end(Ending.TOKEN_LIMIT, Provenance.LIMIT_EXCEEDED)
+        if self.turns_used >= self._max_turns:
+            return self._end(Ending.TURN_LIMIT, Provenance.LIMIT_EXCEEDED)
+        self._phase = _Phase.ASKING
+        bounds = [bound for bound in (self._max_tokens, self._tokens_left()) if bound is not None]
+        return AskModel(min(bounds, default=None))
+
+    def _end(self, ending: Ending, provenance: Provenance, error: str = "") -> Finish:
         self._phase = _Phase.DONE
-        return finish
+        self._finish = Finish(ending, provenance, error)
+        return self._finish
+
+    def _tokens_left(self) -> int | None:
+        limit = self._limits.generated_tokens
+        return None if limit is None else max(0, limit - self._generated_tokens)
+
+    def _model_failed(self, error: str, provenance: Provenance) -> Finish:
+        self.turns_used += 1
+        return self._end(Ending.MODEL_FAILED, provenance, error)
+
+    def _turn_time_up(self, limit_s: float) -> Action:
+        if self._finish is not None:
+            return self._finish
+        if self._phase is _Phase.ASKING:
+            error = f"the model did not answer within a turn's {limit_s:g} s"
+            return self._model_failed(error, Provenance.MODEL_ERROR)
+        told = f"This call was ended: the turn's time of {limit_s:g} s was over"
+        for request in self._transcript.open_calls:
+            self._refuse(request, told, f"{told}.")
+        return self._next_turn()
+
+    def _time_up(self, limit_s: float) -> Finish:
+        if self._finish is not None:
+            return self._finish
+        self.turns_used += self._phase is _Phase.ASKING
+        error = f"the trajectory's time of {limit_s:g} s was over"
+        self._transcript.close(f"This call was not completed: {error}.")
+        return self._end(Ending.TIME_LIMIT, Provenance.LIMIT_EXCEEDED, error)
+
+    # --- the model's answer ---------------------------------------------------------------------------
 
     def _answered(self, answer: Answer) -> Action:
-        requests = tuple(self._with_own_id(index, call) for index, call in enumerate(answer.calls))
-        self._record_turn(answer, requests)
+        self.turns_used += 1
+        self._record_turn(answer)
+        calls_left = self._calls_left()
+        requests = self._transcript.add_turn(answer, turn=self.turns_used)
         if not requests:
-            return self._finish(Finish(Ending.FINISHED))
-        self._open = [_OpenCall(request) for request in requests]
+            return self._next_turn() if self._unread else self._finished(answer)
+        if calls_left == 0:
+            error = f"the {self._limits.tool_calls} tool calls of this trajectory are used up"
+            self._transcript.close(f"This call was not run: {error}.")
+            return self._end(Ending.CALL_LIMIT, Provenance.LIMIT_EXCEEDED, error)
         self._phase = _Phase.CALLING
-        to_run = tuple(call for call in map(self._start, self._open) if call is not None)
-        self._flush()
+        to_run = self._start_all(requests)
         return RunCalls(to_run) if to_run else self._next_turn()
 
-    def _record_turn(self, answer: Answer, requests: tuple[CallRequest, ...]) -> None:
+    def _finished(self, answer: Answer) -> Finish:
+        if answer.finish_reason == "length" and self._tokens_left() == 0:
+            return self._end(Ending.TOKEN_LIMIT, Provenance.LIMIT_EXCEEDED)
+        return self._end(Ending.FINISHED, Provenance.OK)
+
+    def _record_turn(self, answer: Answer) -> None:
         self.reasoning_per_turn.append(answer.reasoning)
         self.finish_reason = answer.finish_reason
-        self.usage += answer.usage or Usage()
-        self.messages.append(_assistant_message(answer, requests))
+        usage = answer.usage or Usage()
+        self.usage += usage
+        self._generated_tokens += usage.completion_tokens
+        self._unread = answer.problems
+        for problem in answer.problems:
+            raw = CallRequest(name="", arguments=answer.content)
+            self._record_error(raw, f"A tool call could not be read: {problem}", "")
 
-    def _with_own_id(self, index: int, request: CallRequest) -> CallRequest:
-        """Ids tie answers to calls, and some servers leave them out or start over each turn."""
-        call_id, attempt = request.call_id, 0
-        while not call_id or call_id in self._ids:
-            call_id = f"call_{self.turns_used}_{index}" + ("" if attempt == 0 else f"_{attempt}")
-            attempt += 1
-        self._ids.add(call_id)
-        return evolve(request, call_id=call_id)
+    def _calls_left(self) -> int | None:
+        limit = self._limits.tool_calls
+        return None if limit is None else limit - self._calls_run
 
-    def _start(self, opened: _OpenCall) -> ToolCall | None:
-        plan: Plan = plan_call(opened.request, self._tools, self._todo)
-        match plan:
-            case ToolCall():
-                return plan
-            case LocalAnswer(content):
-                opened.content = content
-            case Refusal(error, content):
-                opened.content = content
-                self._record_error(opened.request, error, content)
-            case _:
-                assert_never(plan)
-        return None
+    # --- calls ----------------------------------------------------------------------------------------
 
-    def _find_open(self, call_id: str) -> _OpenCall:
-        for opened in self._open:
-            if opened.request.call_id == call_id and opened.content is None:
-                return opened
-        raise LocalProtocolError(f"no call '{call_id}' is open")
+    def _start_all(self, requests: tuple[CallRequest, ...]) -> tuple[ToolCall, ...]:
+        to_run: list[ToolCall] = []
+        for request in requests:
+            plan: Plan = plan_call(request, self._tools, self._todo)
+            if isinstance(plan, ToolCall):
+                plan = self._within_limits(plan, started=len(to_run))
+            match plan:
+                case ToolCall():
+                    self._calls_run += 1
+                    to_run.append(plan)
+                case LocalAnswer(content):
+                    self._transcript.answer(request, content)
+                case Refusal(error, told):
+                    self._refuse(request, error, told)
+                case _:
+                    assert_never(plan)
+        return tuple(to_run)
 
-    def _call_ended(self, opened: _OpenCall, result: ToolResult) -> Action:
+    def _within_limits(self, call: ToolCall, *, started: int) -> Plan:
+        if started >= self._limits.calls_per_turn:
+            error = f"Not run: at most {self._limits.calls_per_turn} calls of one turn are"
+            return Refusal(error, f"{error}. Call again in your next turn.")
+        if self._calls_left() == 0:
+            error = f"Not run: the {self._limits.tool_calls} tool calls of this trajectory are used up"
+            return Refusal(error, f"{error}. Conclude without further calls.")
+        return call
+
+    def _refuse(self, request: CallRequest, error: str, told: str) -> None:
+        note = self._failed(request, told)
+        content = error_content(f"{told} {note}".rstrip())
+        self._transcript.answer(request, content)
+        self._record_error(request, error, content)
+
+    def _call_ended(self, request: CallRequest, result: ToolResult) -> Action:
         lost = result.provenance.is_infrastructure
-        opened.content = error_content(NOT_COMPLETED) if lost else result_to_content(result)
+        content = error_content(NOT_COMPLETED) if lost else self._observation(request, result)
+        self._transcript.answer(request, content)
         if is_error(result):
-            self._record_error(opened.request, result.error, opened.content)
+            self._record_error(request, result.error, content)
         if lost:
-            self._close_open(ABANDONED)
-            return self._finish(Finish(Ending.INFRASTRUCTURE, result.provenance, result.error))
-        self._flush()
-        return Wait() if self._open else self._next_turn()
+            self._transcript.close(ABANDONED)
+            return self._end(Ending.INFRASTRUCTURE, result.provenance, result.error)
+        return Wait() if self._transcript.open_calls else self._next_turn()
 
-    def _close_open(self, reason: str) -> None:
-        for opened in self._open:
-            if opened.content is None:
-                opened.content = error_content(reason)
-        self._flush()
+    def _observation(self, request: CallRequest, result: ToolResult) -> str:
+        max_chars = self._limits.observation_chars
+        content = result_to_content(result, max_chars=max_chars)
+        note = "" if result.success else self._failed(request, content)
+        return result_to_content(result, max_chars=max_chars, note=note) if note else content
 
-    def _flush(self) -> None:
-        while self._open and self._open[0].content is not None:
-            answered = self._open.pop(0)
-            call_id = answered.request.call_id
-            self.messages.append({"role": "tool", "tool_call_id": call_id, "content": answered.content})
+    def _failed(self, request: CallRequest, told: str) -> str:
+        """Take note of a failure; what to say of it when it is not the first of its kind."""
+        failure = (request.name, request.arguments, told)
+        self._failures[failure] += 1
+        times = self._failures[failure]
+        self._most_failures = max(self._most_failures, times)
+        if times == 1:
+            return ""
+        self.repeated_failures += 1
+        return f"This call has now failed {times} times in the same way: change it, or go another way."
+
+    def _is_stuck(self) -> bool:
+        limit = self._limits.identical_failures
+        return limit is not None and self._most_failures >= limit
 
     def _record_error(self, request: CallRequest, error: str, content: str) -> None:
         self.tool_errors.append(
@@ -256,20 +323,5 @@ class Conversation:
         )
 
     def __repr__(self) -> str:
-        state = f"turn {self.turns_used}/{self._max_turns}, {len(self._open)} calls open"
+        state = f"turn {self.turns_used}/{self._max_turns}, {len(self._transcript.open_calls)} calls open"
         return f"<Conversation {self._phase.name.lower()}, {state}, {len(self.messages)} messages>"
-
-
-def _assistant_message(answer: Answer, requests: tuple[CallRequest, ...]) -> dict[str, Any]:
-    message: dict[str, Any] = {"role": "assistant", "content": answer.content}
-    if requests:
-        message["tool_calls"] = [_call_message(request) for request in requests]
-    if answer.reasoning:
-        # Chat templates render the thoughts of earlier turns from this member (Kimi K2, DeepSeek).
-        message["reasoning_content"] = answer.reasoning
-    return message
-
-
-def _call_message(request: CallRequest) -> dict[str, Any]:
-    function = {"name": request.name, "arguments": request.arguments}
-    return {"id": request.call_id, "type": "function", "function": function}

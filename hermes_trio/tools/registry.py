@@ -9,6 +9,7 @@ from hermes_trio.errors import InvalidInputError
 from hermes_trio.tools.sandbox_tools import SANDBOX_TOOLS
 from hermes_trio.tools.schema import ToolSchema
 from hermes_trio.tools.todo import TODO
+from hermes_trio.tools.tool import Tool
 from hermes_trio.tools.toolsets import TOOLSETS, resolve_toolsets
 
 
@@ -16,54 +17,65 @@ class ToolRegistry:
     """Tools by name, in the order in which they were added.
 
     Args:
-        schemas: the first members; more come by :meth:`add`.
+        tools: the first members, a bare schema for a tool that a slot or a ToolServer runs; more come by
+            :meth:`add`.
 
     Raises:
         InvalidInputError: a name occurs twice.
     """
 
-    def __init__(self, schemas: Iterable[ToolSchema] = ()) -> None:
-        self._schemas: dict[str, ToolSchema] = {}
-        for schema in schemas:
-            self.add(schema)
+    def __init__(self, tools: Iterable[Tool | ToolSchema] = ()) -> None:
+        self._tools: dict[str, Tool] = {}
+        for tool in tools:
+            self.add(tool)
 
-    def add(self, schema: ToolSchema) -> None:
+    def add(self, tool: Tool | ToolSchema) -> None:
         """Add one tool.
 
         Raises:
             InvalidInputError: the name is taken; the registry is unchanged.
         """
-        if schema.name in self._schemas:
-            raise InvalidInputError(f"tool '{schema.name}' is already registered")
-        self._schemas[schema.name] = schema
+        tool = tool if isinstance(tool, Tool) else Tool(tool)
+        if tool.name in self._tools:
+            raise InvalidInputError(f"tool '{tool.name}' is already registered")
+        self._tools[tool.name] = tool
+
+    def tool(self, name: str) -> Tool | None:
+        """The tool of this name and how it is run, or ``None``."""
+        return self._tools.get(name)
+
+    def tools(self) -> tuple[Tool, ...]:
+        """All of them, in the order of registration."""
+        return tuple(self._tools.values())
 
     def get(self, name: str) -> ToolSchema | None:
-        """The tool of this name, or ``None``."""
-        return self._schemas.get(name)
+        """The schema of the tool of this name, or ``None``."""
+        tool = self._tools.get(name)
+        return None if tool is None else tool.schema
 
     def names(self) -> tuple[str, ...]:
         """All names, in the order of registration."""
-        return tuple(self._schemas)
+        return tuple(self._tools)
 
     def schemas(self) -> tuple[ToolSchema, ...]:
-        """All tools, in the order of registration."""
-        return tuple(self._schemas.values())
+        """All schemas, in the order of registration."""
+        return tuple(tool.schema for tool in self._tools.values())
 
     def openai_tools(self) -> list[dict[str, Any]]:
         """The ``tools`` member of a chat completions request."""
-        return [schema.to_openai() for schema in self._schemas.values()]
+        return [schema.to_openai() for schema in self]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._schemas
+        return name in self._tools
 
     def __iter__(self) -> Iterator[ToolSchema]:
-        return iter(self._schemas.values())
+        return iter(self.schemas())
 
     def __len__(self) -> int:
-        return len(self._schemas)
+        return len(self._tools)
 
     def __repr__(self) -> str:
-        return f"<ToolRegistry {len(self)} tools: {', '.join(self._schemas)}>"
+        return f"<ToolRegistry {len(self)} tools: {', '.join(self._tools)}>"
 
 
 BUILTIN_TOOLS: tuple[ToolSchema, ...] = (*SANDBOX_TOOLS, TODO)

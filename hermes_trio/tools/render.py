@@ -12,6 +12,8 @@ either read both:
     of a command; left out for tools that have none; -1 when a limit ended it
 ``error``
     one line, or ``null``
+``note``
+    a sentence of the loop's own; left out when there is none
 """
 
 from __future__ import annotations
@@ -21,14 +23,35 @@ from typing import Any
 
 from hermes_trio.tools.calls import ToolResult
 
+MAX_ERROR_CHARS = 2_000
+"""Of the line that says what went wrong; some tools put a whole traceback there."""
 
-def result_to_content(result: ToolResult) -> str:
-    """The result as the JSON object described above."""
-    content: dict[str, Any] = {"output": result.output}
+
+def result_to_content(result: ToolResult, *, max_chars: int | None = None, note: str = "") -> str:
+    """The result as the JSON object described above.
+
+    Args:
+        result: what the tool gave.
+        max_chars: of the output that are shown; ``None``: all.
+        note: a sentence to the model beside the result.
+    """
+    content: dict[str, Any] = {"output": cut_middle(result.output, max_chars)}
     if "exit_code" in result.metadata:
         content["exit_code"] = result.metadata["exit_code"]
-    content["error"] = result.error or None
+    content["error"] = cut_middle(result.error, max_chars and MAX_ERROR_CHARS) or None
+    if note:
+        content["note"] = note
     return json.dumps(content, ensure_ascii=False)
+
+
+def cut_middle(text: str, max_chars: int | None) -> str:
+    """The head and the tail of a text that is too long, with a sentence between them that says so."""
+    if max_chars is None or len(text) <= max_chars:
+        return text
+    tail = max_chars // 2
+    head = max_chars - tail
+    gap = f"\n[... {len(text) - max_chars} of {len(text)} characters left out ...]\n"
+    return text[:head] + gap + text[len(text) - tail :]
 
 
 def error_content(message: str) -> str:

@@ -4,89 +4,34 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
 import trio
-from attrs import define, field
 from trio.testing import MockClock
 
+from hermes_trio.agents.limits import LoopLimits
 from hermes_trio.agents.loop import AgentLoop
 from hermes_trio.agents.prompt import task_prompt
 from hermes_trio.agents.result import AgentResult, Ending
 from hermes_trio.errors import Provenance, SandboxLostError
-from hermes_trio.models.completion import ChatCompletion, ChatMessage, Usage
 from hermes_trio.models.errors import ModelStatusError
+from hermes_trio.testing.doubles import FunctionExecutor, ListedChat, is_whole, says, tool_call
 from hermes_trio.tools.calls import ToolCall, ToolResult
 from hermes_trio.tools.registry import registry_of
 from hermes_trio.tools.sandbox_tools import BASH
 from hermes_trio.tools.schema import ToolSchema
 
 
-def call(name: str = "bash", arguments: str = '{"command": "ls"}', call_id: str = "c") -> dict[str, Any]:
-    """A tool call as vLLM writes it."""
-    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
-
-
-def says(content: str = "", *calls: dict[str, Any], reasoning: str | None = None) -> ChatCompletion:
-    """A completion."""
-    usage = Usage(prompt_tokens=2, completion_tokens=1, total_tokens=3)
-    message = ChatMessage(content=content, tool_calls=calls, reasoning=reasoning)
-    return ChatCompletion(message=message, usage=usage)
-
-
-@define
-class Model:
-    """Answers what it was told, in order; an exception among the answers is raised; the last repeats."""
-
-    answers: list[Any]
-    requests: list[dict[str, Any]] = field(factory=list)
-    delay_s: float = 0.0
-
-    async def complete(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> Any:
-        """One answer."""
-        self.requests.append({"messages": json.loads(json.dumps(messages)), **options})
-        await trio.sleep(self.delay_s)
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-
-def _ok(_call: ToolCall) -> ToolResult:
-    return ToolResult(True, "out", metadata={"exit_code": 0})
-
-
-@define
-class Executor:
-    """Answers each call by a function; an exception that it returns is raised."""
-
-    answer: Callable[[ToolCall], ToolResult | Exception] = _ok
-    calls: list[tuple[str, ToolCall, float | None]] = field(factory=list)
-    delay_s: float = 0.0
-
-    async def execute(
-        self, trajectory_id: str, call: ToolCall, *, limit_s: float | None = None
-    ) -> ToolResult:
-        """One result."""
-        self.calls.append((trajectory_id, call, limit_s))
-        await trio.sleep(self.delay_s)
-        result = self.answer(call)
-        if isinstance(result, Exception):
-            raise result
-        return result
-
-
-async def _run(model: Model, executor: Executor | None = None, **options: Any) -> AgentResult:
-    loop = AgentLoop(model, options.pop("tools", None), executor or Executor(), **options)
+async def _run(model: ListedChat, executor: FunctionExecutor | None = None, **options: Any) -> AgentResult:
+    loop = AgentLoop(model, options.pop("tools", None), executor or FunctionExecutor(), **options)
     return await loop.run(task_prompt("t", "do"), trajectory_id="traj-1")
 
 
 async def test_a_task_is_worked_on_to_its_natural_end() -> None:
     """Two turns, one call, and the caller's own list grown in place."""
-    model = Model([says("looking", call(), reasoning="hm"), says("done")])
-    executor = Executor()
+    model = ListedChat([says("looking", tool_call(), reasoning="hm"), says("done")])
+    executor = FunctionExecutor()
     messages = task_prompt("t", "do")
     result = await AgentLoop(model, None, executor).run(messages, trajectory_id="traj-1")
     assert result.messages is messages
@@ -103,8 +48,8 @@ async def test_a_task_is_worked_on_to_its_natural_end() -> None:
 
 async def test_requests_carry_the_options_and_the_default_toolset() -> None:
     """And the whole transcript each time."""
-    model = Model([says("", call()), says("done")])
-    await _run(model, temperature=0.5, max_tokens=7, extra_body={"provider": 1}, call_limit_s=9.0)
+    model = ListedChat([says("", tool_call()), says("done")])
+    await _run(model, temperature=0.5, max_tokens=7, extra_body={"provider": 1})
     first, second = model.requests
     names = [tool["function"]["name"] for tool in first["tools"]]
     assert names == ["terminal", "bash", "read_file", "write_file"]
@@ -114,15 +59,15 @@ async def test_requests_carry_the_options_and_the_default_toolset() -> None:
 
 async def test_the_executor_gets_the_limit_of_the_loop() -> None:
     """In seconds, for each call."""
-    executor = Executor()
-    await _run(Model([says("", call()), says("done")]), executor, call_limit_s=9.0)
+    executor = FunctionExecutor()
+    await _run(ListedChat([says("", tool_call()), says("done")]), executor, limits=LoopLimits(call_s=9.0))
     assert executor.calls[0][2] == 9.0
 
 
 async def test_no_tools_are_offered_when_there_are_none() -> None:
     """An empty list is refused by some servers; tags in the text are then text."""
     text = '<tool_call>{"name": "bash", "arguments": {"command": "ls"}}</tool_call>'
-    model = Model([says(text)])
+    model = ListedChat([says(text)])
     result = await _run(model, tools=())
     assert model.requests[0]["tools"] is None
     assert result.finished_naturally
@@ -131,23 +76,23 @@ async def test_no_tools_are_offered_when_there_are_none() -> None:
 
 def test_tools_may_be_given_as_schemas_or_as_a_registry() -> None:
     """Both ways are offered to the model."""
-    assert AgentLoop(Model([]), [BASH], Executor()).tools.names() == ("bash",)
+    assert AgentLoop(ListedChat([]), [BASH], FunctionExecutor()).tools.names() == ("bash",)
     registry = registry_of("filesystem")
-    assert AgentLoop(Model([]), registry, Executor()).tools is registry
+    assert AgentLoop(ListedChat([]), registry, FunctionExecutor()).tools.names() == registry.names()
 
 
 async def test_raw_tool_call_tags_in_the_text_are_run() -> None:
     """The fallback for servers without a parser."""
     text = 'ok <tool_call>{"name": "bash", "arguments": {"command": "ls"}}</tool_call>'
-    executor = Executor()
-    result = await _run(Model([says(text), says("done")]), executor)
+    executor = FunctionExecutor()
+    result = await _run(ListedChat([says(text), says("done")]), executor)
     assert executor.calls[0][1].arguments == {"command": "ls"}
     assert result.messages[2]["content"] == "ok"
 
 
 async def test_the_turn_limit_is_no_natural_end() -> None:
     """Each turn called a tool."""
-    result = await _run(Model([says("", call())]), max_turns=3)
+    result = await _run(ListedChat([says("", tool_call())]), max_turns=3)
     assert (result.turns_used, result.finished_naturally, result.ending) == (3, False, Ending.TURN_LIMIT)
     assert result.provenance is Provenance.LIMIT_EXCEEDED
     assert not result.provenance.is_infrastructure
@@ -156,9 +101,9 @@ async def test_the_turn_limit_is_no_natural_end() -> None:
 
 async def test_several_calls_of_a_turn_are_answered_in_order() -> None:
     """The good ones are run, the unknown one is told what there is."""
-    calls = [call(call_id="a"), call("nope", call_id="b"), call(call_id="c")]
-    executor = Executor()
-    result = await _run(Model([says("", *calls), says("done")]), executor)
+    calls = [tool_call(call_id="a"), tool_call("nope", call_id="b"), tool_call(call_id="c")]
+    executor = FunctionExecutor()
+    result = await _run(ListedChat([says("", *calls), says("done")]), executor)
     answers = [message for message in result.messages if message["role"] == "tool"]
     assert [answer["tool_call_id"] for answer in answers] == ["a", "b", "c"]
     assert "Available tools: bash" in answers[1]["content"]
@@ -168,8 +113,8 @@ async def test_several_calls_of_a_turn_are_answered_in_order() -> None:
 
 async def test_bad_json_is_answered_with_its_position_and_nothing_is_run() -> None:
     """The ancestor ran the tool with no arguments."""
-    executor = Executor()
-    result = await _run(Model([says("", call(arguments='{"command": "l')), says("done")]), executor)
+    executor = FunctionExecutor()
+    result = await _run(ListedChat([says("", tool_call(arguments='{"command": "l')), says("done")]), executor)
     assert executor.calls == []
     (error,) = result.tool_errors
     assert (error.turn, error.arguments) == (1, '{"command": "l')
@@ -179,10 +124,14 @@ async def test_bad_json_is_answered_with_its_position_and_nothing_is_run() -> No
 
 async def test_the_todo_list_lives_as_long_as_one_run() -> None:
     """Two trajectories of one loop do not see each other's."""
-    todo = call("todo", '{"todos": [{"id": "a", "content": "A"}]}')
-    loop = AgentLoop(Model([says("", todo), says("", call("todo", "{}")), says("done")]), None, Executor())
+    todo = tool_call("todo", '{"todos": [{"id": "a", "content": "A"}]}')
+    loop = AgentLoop(
+        ListedChat([says("", todo), says("", tool_call("todo", "{}")), says("done")]),
+        None,
+        FunctionExecutor(),
+    )
     first = await loop.run(task_prompt("t", "do"), trajectory_id="1")
-    other = AgentLoop(Model([says("", call("todo", "{}")), says("done")]), None, Executor())
+    other = AgentLoop(ListedChat([says("", tool_call("todo", "{}")), says("done")]), None, FunctionExecutor())
     second = await other.run(task_prompt("t", "do"), trajectory_id="2")
     assert json.loads(first.messages[5]["content"])["summary"]["total"] == 1
     assert json.loads(second.messages[3]["content"])["summary"]["total"] == 0
@@ -190,17 +139,17 @@ async def test_the_todo_list_lives_as_long_as_one_run() -> None:
 
 async def test_memory_and_session_search_answer_that_they_are_not_available() -> None:
     """The loop goes on, and nothing is counted as an error."""
-    calls = [call("memory", "{}", "a"), call("session_search", "{}", "b")]
-    result = await _run(Model([says("", *calls), says("done")]))
+    calls = [tool_call("memory", "{}", "a"), tool_call("session_search", "{}", "b")]
+    result = await _run(ListedChat([says("", *calls), says("done")]))
     assert all("not available" in message["content"] for message in result.messages[3:5])
     assert result.tool_errors == []
 
 
 async def test_an_external_tool_goes_to_the_executor_like_any_other() -> None:
     """Where it runs is the executor's business."""
-    executor = Executor()
+    executor = FunctionExecutor()
     tools = [ToolSchema("web", external=True)]
-    await _run(Model([says("", call("web", "{}")), says("done")]), executor, tools=tools)
+    await _run(ListedChat([says("", tool_call("web", "{}")), says("done")]), executor, tools=tools)
     assert executor.calls[0][1].name == "web"
 
 
@@ -214,7 +163,7 @@ async def test_an_external_tool_goes_to_the_executor_like_any_other() -> None:
 )
 async def test_an_api_failure_ends_the_loop_with_what_is_there(failure: Exception, says_what: str) -> None:
     """On the second turn: the first is kept, and the model is to blame."""
-    result = await _run(Model([says("", call()), failure]))
+    result = await _run(ListedChat([says("", tool_call()), failure]))
     assert (result.turns_used, result.finished_naturally, result.ending) == (2, False, Ending.MODEL_FAILED)
     assert result.provenance is Provenance.MODEL_ERROR
     assert says_what in result.error
@@ -224,7 +173,7 @@ async def test_an_api_failure_ends_the_loop_with_what_is_there(failure: Exceptio
 @pytest.mark.parametrize("empty", [None, {"choices": []}])
 async def test_an_empty_response_ends_the_loop(empty: Any) -> None:
     """It is the server's failure, not the policy's answer."""
-    result = await _run(Model([empty]))
+    result = await _run(ListedChat([empty]))
     assert (result.turns_used, result.provenance) == (1, Provenance.MODEL_ERROR)
     assert result.error == "the model answered nothing"
 
@@ -235,8 +184,8 @@ async def test_a_lost_sandbox_ends_the_trajectory_and_spares_the_calls_behind_it
     def lost(_call: ToolCall) -> ToolResult:
         return ToolResult(False, error="sandbox gone", provenance=Provenance.SANDBOX_LOST)
 
-    executor = Executor(lost)
-    result = await _run(Model([says("", call(call_id="a"), call(call_id="b"))]), executor)
+    executor = FunctionExecutor(lost)
+    result = await _run(ListedChat([says("", tool_call(call_id="a"), tool_call(call_id="b"))]), executor)
     assert (result.ending, result.provenance) == (Ending.INFRASTRUCTURE, Provenance.SANDBOX_LOST)
     assert result.error == "sandbox gone"
     assert len(executor.calls) == 1
@@ -247,9 +196,9 @@ async def test_an_executor_that_raises_is_an_internal_error_and_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """It is not the policy's fault, and somebody must hear of it."""
-    executor = Executor(lambda _call: SandboxLostError("gone"))
+    executor = FunctionExecutor(lambda _call: SandboxLostError("gone"))
     with caplog.at_level(logging.ERROR):
-        result = await _run(Model([says("", call())]), executor)
+        result = await _run(ListedChat([says("", tool_call())]), executor)
     assert result.provenance is Provenance.INTERNAL_ERROR
     assert result.error == "Tool execution failed: SandboxLostError: gone"
     assert [error.tool_name for error in result.tool_errors] == ["bash"]
@@ -259,18 +208,18 @@ async def test_an_executor_that_raises_is_an_internal_error_and_logged(
 async def test_managed_state_is_asked_for_at_the_end() -> None:
     """Of models that have one."""
 
-    class Managed(Model):
+    class Managed(ListedChat):
         def get_state(self) -> dict[str, int]:
             return {"nodes": 1}
 
     assert (await _run(Managed([says("done")]))).managed_state == {"nodes": 1}
-    assert (await _run(Model([says("done")]))).managed_state is None
+    assert (await _run(ListedChat([says("done")]))).managed_state is None
 
 
 async def test_one_loop_serves_many_trajectories_at_once(autojump_clock: MockClock) -> None:
     """They share nothing but the model and the executor."""
-    model = Model([says("", call())], delay_s=1.0)
-    loop = AgentLoop(model, None, Executor(delay_s=1.0), max_turns=5)
+    model = ListedChat([says("", tool_call())], delay_s=1.0)
+    loop = AgentLoop(model, None, FunctionExecutor(delay_s=1.0), max_turns=5)
     results: list[AgentResult] = []
 
     async def one(trajectory_id: str) -> None:
@@ -284,34 +233,24 @@ async def test_one_loop_serves_many_trajectories_at_once(autojump_clock: MockClo
     assert len(model.requests) == 100
 
 
-def _is_valid(messages: Sequence[Mapping[str, Any]]) -> bool:
-    """Every call is answered once, right behind its turn, in order."""
-    open_ids: list[str] = []
-    for message in messages:
-        if message["role"] == "tool":
-            if not open_ids or open_ids.pop(0) != message["tool_call_id"]:
-                return False
-        elif open_ids:
-            return False
-        open_ids += [made["id"] for made in message.get("tool_calls", ())]
-    return not open_ids
-
-
 @pytest.mark.parametrize("after_s", [0.0, 0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5])
 async def test_cancelling_anywhere_leaves_every_call_answered(
     after_s: float, autojump_clock: MockClock
 ) -> None:
     """While the model thinks, during the first, second and third call, and before anything."""
-    model = Model([says("", call(call_id="a"), call("nope", call_id="b"), call(call_id="c"))], delay_s=1.0)
+    model = ListedChat(
+        [says("", tool_call(call_id="a"), tool_call("nope", call_id="b"), tool_call(call_id="c"))],
+        delay_s=1.0,
+    )
     messages = task_prompt("t", "do")
     with trio.move_on_after(after_s) as scope:
-        await AgentLoop(model, None, Executor(delay_s=1.0)).run(messages, trajectory_id="t")
+        await AgentLoop(model, None, FunctionExecutor(delay_s=1.0)).run(messages, trajectory_id="t")
     assert scope.cancelled_caught
-    assert _is_valid(messages)
+    assert is_whole(messages)
     assert len(messages) == 2 + 4 * int((after_s + 2.0) // 3)
 
 
 def test_a_loop_says_what_it_is_in_one_line() -> None:
     """Operators read it."""
-    text = repr(AgentLoop(Model([]), None, Executor(), max_turns=4))
+    text = repr(AgentLoop(ListedChat([]), None, FunctionExecutor(), max_turns=4))
     assert text.endswith("4 tools, at most 4 turns>")

@@ -5,24 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hermes_trio.agents.answer import Answer, CallRequest
-from hermes_trio.agents.result import Ending
-from hermes_trio.agents.step import (
+from hermes_trio.agents.events import (
     Action,
     AskModel,
     CallEnded,
-    Conversation,
     Finish,
     ModelAnswered,
     ModelFailed,
     RunCalls,
     Started,
+    TimeUp,
+    TurnTimeUp,
     Wait,
 )
+from hermes_trio.agents.limits import LoopLimits
+from hermes_trio.agents.result import Ending
+from hermes_trio.agents.step import Conversation
 from hermes_trio.errors import Provenance
+from hermes_trio.models.completion import Usage
+from hermes_trio.testing.doubles import is_whole
 from hermes_trio.tools.calls import ToolResult
 from hermes_trio.tools.registry import default_registry
 
@@ -32,7 +38,13 @@ CALLS = st.builds(
     arguments=st.sampled_from(['{"command": "ls"}', "{}", "{", "", '{"todos": []}', "[]"]) | st.text(),
     call_id=st.sampled_from(["", "a", "b", "call_1_0", "call_2_0"]),
 )
-ANSWERS = st.builds(Answer, content=st.text(max_size=5), calls=st.lists(CALLS, max_size=4).map(tuple))
+ANSWERS = st.builds(
+    Answer,
+    content=st.text(max_size=5),
+    calls=st.lists(CALLS, max_size=4).map(tuple),
+    finish_reason=st.sampled_from([None, "stop", "length"]),
+    problems=st.lists(st.text(max_size=3), max_size=1).map(tuple),
+)
 TURNS = st.lists(st.none() | ANSWERS, max_size=6)
 RESULTS = st.builds(
     ToolResult,
@@ -43,21 +55,20 @@ RESULTS = st.builds(
 )
 
 
-def _is_complete(messages: Sequence[dict[str, Any]]) -> bool:
-    """Every call has one answer, behind its turn, in the order of the calls, and ids are unique."""
-    expected: list[str] = []
-    seen: set[str] = set()
-    for message in messages:
-        if message["role"] == "tool":
-            if not expected or expected.pop(0) != message["tool_call_id"]:
-                return False
-            continue
-        ids = [call["id"] for call in message.get("tool_calls", ())]
-        if expected or seen.intersection(ids) or len(set(ids)) != len(ids):
-            return False
-        seen.update(ids)
-        expected = ids
-    return not expected
+def _ids_are_unique(messages: Sequence[dict[str, Any]]) -> bool:
+    ids = [call["id"] for message in messages for call in message.get("tool_calls", ())]
+    return len(set(ids)) == len(ids)
+
+
+LIMITS = st.builds(
+    LoopLimits,
+    generated_tokens=st.none() | st.integers(1, 20),
+    tool_calls=st.none() | st.integers(1, 5),
+    calls_per_turn=st.integers(1, 4),
+    observation_chars=st.integers(1, 10),
+    identical_failures=st.none() | st.integers(1, 3),
+)
+USAGE = st.none() | st.builds(Usage, completion_tokens=st.integers(0, 8))
 
 
 def _drive(conversation: Conversation, turns: list[Answer | None], data: st.DataObject) -> Action:
@@ -65,12 +76,22 @@ def _drive(conversation: Conversation, turns: list[Answer | None], data: st.Data
     action: Action = conversation.step(Started())
     running: list[str] = []
     while not isinstance(action, Finish):
+        late = data.draw(st.sampled_from([None] * 9 + [TimeUp(1.0), TurnTimeUp(1.0)]))
+        if late is not None:
+            action = conversation.step(late)
+            continue
         match action:
-            case AskModel():
+            case AskModel(max_tokens):
                 if not turns:
                     return action
                 answer = turns.pop(0)
-                action = conversation.step(ModelFailed("x") if answer is None else ModelAnswered(answer))
+                if answer is None:
+                    action = conversation.step(ModelFailed("x"))
+                    continue
+                usage = data.draw(USAGE)
+                if usage and max_tokens is not None:
+                    usage = Usage(completion_tokens=min(usage.completion_tokens, max_tokens))
+                action = conversation.step(ModelAnswered(evolve(answer, usage=usage)))
             case RunCalls(calls):
                 running = [call.uniq_id for call in calls]
                 action = Wait()
@@ -80,15 +101,18 @@ def _drive(conversation: Conversation, turns: list[Answer | None], data: st.Data
     return action
 
 
-@given(TURNS, st.integers(0, 5), st.data())
+@given(TURNS, st.integers(0, 5), LIMITS, st.data())
 def test_every_world_leaves_a_complete_transcript(
-    turns: list[Answer | None], max_turns: int, data: st.DataObject
+    turns: list[Answer | None], max_turns: int, limits: LoopLimits, data: st.DataObject
 ) -> None:
-    """Calls end in any order, models fail, sandboxes are lost; nothing is answered twice or never."""
-    conversation = Conversation([{"role": "user", "content": "go"}], default_registry(), max_turns=max_turns)
+    """Calls end in any order, time runs out, sandboxes are lost; nothing is answered twice or never."""
+    start = [{"role": "user", "content": "go"}]
+    conversation = Conversation(start, default_registry(), max_turns=max_turns, limits=limits)
     action = _drive(conversation, turns, data)
-    assert _is_complete(conversation.messages)
+    assert is_whole(conversation.messages)
+    assert _ids_are_unique(conversation.messages)
     assert conversation.turns_used <= max_turns
+    assert limits.generated_tokens is None or conversation.usage.completion_tokens <= limits.generated_tokens
     if isinstance(action, Finish):
         infrastructure = action.ending in (Ending.INFRASTRUCTURE, Ending.MODEL_FAILED)
         assert action.provenance.is_infrastructure is infrastructure
@@ -104,4 +128,4 @@ def test_abandoning_at_any_moment_completes_the_transcript(answer: Answer, data:
     for call_id in data.draw(st.permutations(running))[: data.draw(st.integers(0, 4))]:
         conversation.step(CallEnded(call_id, ToolResult(True)))
     conversation.abandon()
-    assert _is_complete(conversation.messages)
+    assert is_whole(conversation.messages)

@@ -33,16 +33,14 @@ def test_an_unknown_tool_is_refused_with_the_available_ones() -> None:
     plan = _plan("python", "{}")
     assert isinstance(plan, Refusal)
     assert plan.error == "Unknown tool 'python'"
-    assert json.loads(plan.content) == {
-        "error": "Unknown tool 'python'. Available tools: bash, read_file, terminal, write_file."
-    }
+    assert plan.told == "Unknown tool 'python'. Available tools: bash, read_file, terminal, write_file."
 
 
 def test_without_tools_the_refusal_says_none() -> None:
     """An empty list would read like a cut text."""
     plan = _plan("bash", "{}", ToolRegistry())
     assert isinstance(plan, Refusal)
-    assert plan.content.endswith('Available tools: none."}')
+    assert plan.told.endswith("Available tools: none.")
 
 
 @pytest.mark.parametrize(
@@ -66,7 +64,7 @@ def test_bad_arguments_are_refused_with_what_is_wrong(arguments: str, says: str)
     plan = _plan("bash", arguments)
     assert isinstance(plan, Refusal)
     assert says in plan.error
-    assert "Nothing was run" in json.loads(plan.content)["error"]
+    assert "Nothing was run" in plan.told
 
 
 def test_todo_is_answered_by_the_loop_whether_offered_or_not() -> None:
@@ -109,6 +107,8 @@ def test_an_external_tool_of_the_same_name_is_run(name: str) -> None:
         ({}, "no", Provenance.DENIED, True),
         ({}, "no", Provenance.INVALID_REQUEST, True),
         ({}, "gone", Provenance.SANDBOX_LOST, True),
+        ({}, "no answer within 1 s", Provenance.LIMIT_EXCEEDED, True),
+        ({"exception": "ValueError"}, "ValueError: x", Provenance.TOOL_ERROR, True),
     ],
 )
 def test_limits_refusals_and_failures_count_as_tool_errors(

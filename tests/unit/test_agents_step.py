@@ -8,11 +8,9 @@ from typing import Any
 import pytest
 
 from hermes_trio.agents.answer import Answer, CallRequest
-from hermes_trio.agents.result import Ending
-from hermes_trio.agents.step import (
+from hermes_trio.agents.events import (
     AskModel,
     CallEnded,
-    Conversation,
     Finish,
     ModelAnswered,
     ModelFailed,
@@ -20,6 +18,8 @@ from hermes_trio.agents.step import (
     Started,
     Wait,
 )
+from hermes_trio.agents.result import Ending
+from hermes_trio.agents.step import Conversation
 from hermes_trio.errors import LocalProtocolError, Provenance
 from hermes_trio.models.completion import Usage
 from hermes_trio.tools.calls import ToolResult
