@@ -14,6 +14,7 @@ from attrs import frozen
 
 from hermes_trio.models.completion import Usage, extract_reasoning, member, text_of
 from hermes_trio.models.parsers import ParsedCall, ToolCallParser
+from hermes_trio.models.tokens import CallTokens, read_tokens
 
 
 @frozen(kw_only=True)
@@ -26,6 +27,9 @@ class CallRequest:
     raw_text: str = ""
 
 
+_UNTOLD = CallTokens(problem="not told")
+
+
 @frozen(kw_only=True)
 class Answer:
     """One turn of the model."""
@@ -35,8 +39,9 @@ class Answer:
     reasoning: str | None = None
     finish_reason: str | None = None
     usage: Usage | None = None
+    tokens: CallTokens = _UNTOLD
     problems: tuple[str, ...] = ()
-    """Calls in the text that could not be read, a part of a sentence each."""
+    """What began like a call in the text and could not be read, in words for the model."""
 
 
 def read_answer(response: Any, *, parser: ToolCallParser | None) -> Answer | None:
@@ -54,8 +59,11 @@ def read_answer(response: Any, *, parser: ToolCallParser | None) -> Answer | Non
     if message is None:
         return None
     content, calls = text_of(member(message, "content")), _structured_calls(message)
+    problems: tuple[str, ...] = ()
     if not calls and parser is not None and content:
-        content, calls = _calls_in_text(content, parser)
+        parsed = parser.parse_detailed(content)
+        content, problems = parsed.content or "", tuple(map(str, parsed.problems))
+        calls = tuple(_from_parsed(call) for call in parsed.calls)
     usage = member(response, "usage")
     return Answer(
         content=content,
@@ -63,6 +71,8 @@ def read_answer(response: Any, *, parser: ToolCallParser | None) -> Answer | Non
         reasoning=extract_reasoning(message),
         finish_reason=member(choice, "finish_reason"),
         usage=usage if isinstance(usage, Usage) else None,
+        tokens=read_tokens(response),
+        problems=problems,
     )
 
 
@@ -92,10 +102,6 @@ def _arguments_text(arguments: Any) -> str:
     return "{}" if arguments is None else json.dumps(arguments, default=str)
 
 
-def _calls_in_text(content: str, parser: ToolCallParser) -> tuple[str, tuple[CallRequest, ...]]:
-    beside, calls = parser.parse(content)
-    return beside or "", tuple(_from_parsed(call) for call in calls)
-
-
 def _from_parsed(call: ParsedCall) -> CallRequest:
-    return CallRequest(name=call.name, arguments=json.dumps(call.arguments), raw_text=call.raw_text)
+    arguments = json.dumps(call.arguments)
+    return CallRequest(name=call.name, arguments=arguments, call_id=call.call_id, raw_text=call.raw_text)

@@ -15,7 +15,8 @@ from hermes_trio.agents.running import Run, Setup
 from hermes_trio.agents.step import Conversation
 from hermes_trio.agents.sub_agent import SubAgent
 from hermes_trio.errors import InvalidInputError
-from hermes_trio.models.parsers import get_parser
+from hermes_trio.models.parsers import ToolCallParser, get_parser
+from hermes_trio.models.tokens import TokenTrace, calls_of_state
 from hermes_trio.tools.registry import ToolRegistry, default_registry
 from hermes_trio.tools.schema import ToolSchema
 from hermes_trio.tools.tool import Tool
@@ -72,7 +73,7 @@ class AgentLoop:
             tools=self.tools,
             sub_agents={agent.name: agent for agent in sub_agents},
             hooks=tuple(hooks),
-            parser=get_parser(parser) if parser is not None and len(self.tools) else None,
+            parser=_parser(parser, self.tools),
             limits=limits or LoopLimits(),
             request={
                 "tools": self.tools.openai_tools() or None,
@@ -109,13 +110,15 @@ class AgentLoop:
 
     def _result(self, run: Run, finish: Finish) -> AgentResult:
         conversation = run.conversation
+        managed_state = self._managed_state()
         return AgentResult(
             messages=conversation.messages,
             turns_used=conversation.turns_used,
             finished_naturally=finish.ending is Ending.FINISHED,
             reasoning_per_turn=conversation.reasoning_per_turn,
             tool_errors=conversation.tool_errors,
-            managed_state=self._managed_state(),
+            managed_state=managed_state,
+            token_trace=_trace(conversation.token_trace, managed_state),
             provenance=finish.provenance,
             ending=finish.ending,
             error=finish.error,
@@ -138,6 +141,23 @@ def _registry(tools: ToolRegistry | Iterable[Tool | ToolSchema] | None) -> ToolR
     if tools is None:
         return default_registry()
     return tools if isinstance(tools, ToolRegistry) else ToolRegistry(tools)
+
+
+def _parser(name: str | None, tools: ToolRegistry) -> ToolCallParser | None:
+    """Without tools there are no calls, whatever the text looks like."""
+    parser = None if name is None else get_parser(name, tools=tools.openai_tools())
+    return parser if len(tools) else None
+
+
+def _trace(told: TokenTrace, managed_state: Any | None) -> TokenTrace:
+    """Answers that lack ids may come from a server that keeps them and tells them at the end."""
+    kept = calls_of_state(managed_state) if told.text_only and managed_state is not None else ()
+    if not kept:
+        return told
+    trace = TokenTrace()
+    for call in kept:
+        trace.append(call)
+    return trace
 
 
 def _check_known(offered: ToolRegistry, executor: ToolExecutor) -> None:

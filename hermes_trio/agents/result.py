@@ -9,6 +9,7 @@ from attrs import define, field, frozen
 
 from hermes_trio.errors import Provenance
 from hermes_trio.models.completion import Usage
+from hermes_trio.models.tokens import TokenTrace
 
 MAX_ARGUMENTS_CHARS = 200
 MAX_RESULT_CHARS = 500
@@ -85,7 +86,8 @@ class AgentResult:
         managed_state: what the model's ``get_state()`` returned, for models that have one.
         provenance: ``ok``, ``limit_exceeded`` at one of its limits, else the infrastructure failure that
             ended the loop; mask the trajectory where ``provenance.is_infrastructure``.
-        token_trace: token ids as sampled; ``None``: not recorded.
+        token_trace: token ids as sampled, call by call; ``text_only`` where a server did not tell them. Those
+            of sub-agents are in their own results.
         ending: why the loop stopped.
         error: one line about it; empty unless something failed.
         finish_reason: of the last answer, as the server told it.
@@ -101,7 +103,7 @@ class AgentResult:
     tool_errors: list[ToolError] = field(factory=list)
     managed_state: Any | None = None
     provenance: Provenance = Provenance.OK
-    token_trace: Any | None = None
+    token_trace: TokenTrace = field(factory=TokenTrace)
     ending: Ending = Ending.FINISHED
     error: str = ""
     finish_reason: str | None = None

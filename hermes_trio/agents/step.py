@@ -45,6 +45,7 @@ from hermes_trio.agents.result import MAX_ARGUMENTS_CHARS, MAX_RESULT_CHARS, End
 from hermes_trio.agents.transcript import Transcript
 from hermes_trio.errors import LocalProtocolError, Provenance
 from hermes_trio.models.completion import Usage
+from hermes_trio.models.tokens import TokenTrace
 from hermes_trio.tools.calls import ToolCall, ToolResult
 from hermes_trio.tools.registry import ToolRegistry
 from hermes_trio.tools.render import error_content, result_to_content
@@ -86,6 +87,7 @@ class Conversation:
         self.tool_errors: list[ToolError] = []
         self.repeated_failures = 0
         self.usage = Usage()
+        self.token_trace = TokenTrace()
         self.finish_reason: str | None = None
         self._transcript = Transcript(messages)
         self._tools = tools
@@ -161,7 +163,7 @@ class Conversation:
 
     def _next_turn(self) -> Action:
         if self._unread:
-            told = f"A tool call in your answer could not be read and was not run: {'; '.join(self._unread)}."
+            told = f"Nothing was run of what could not be read: {'; '.join(self._unread)}."
             self._unread = ()
             self._transcript.add({"role": "user", "content": f"{told} Write the whole call again."})
         if self._is_stuck():
@@ -232,13 +234,13 @@ class Conversation:
     def _record_turn(self, answer: Answer) -> None:
         self.reasoning_per_turn.append(answer.reasoning)
         self.finish_reason = answer.finish_reason
-        usage = answer.usage or Usage()
+        self.token_trace.append(answer.tokens)
+        usage = answer.usage or Usage(completion_tokens=len(answer.tokens.completion_ids or ()))
         self.usage += usage
         self._generated_tokens += usage.completion_tokens
         self._unread = answer.problems
         for problem in answer.problems:
-            raw = CallRequest(name="", arguments=answer.content)
-            self._record_error(raw, f"A tool call could not be read: {problem}", "")
+            self._record_error(CallRequest(name="", arguments=answer.content), problem, "")
 
     def _calls_left(self) -> int | None:
         limit = self._limits.tool_calls

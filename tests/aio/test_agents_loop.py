@@ -14,7 +14,7 @@ from hermes_trio.agents.limits import LoopLimits
 from hermes_trio.agents.loop import AgentLoop
 from hermes_trio.agents.prompt import task_prompt
 from hermes_trio.agents.result import AgentResult, Ending
-from hermes_trio.errors import Provenance, SandboxLostError
+from hermes_trio.errors import InvalidInputError, Provenance, SandboxLostError
 from hermes_trio.models.errors import ModelStatusError
 from hermes_trio.testing.doubles import FunctionExecutor, ListedChat, is_whole, says, tool_call
 from hermes_trio.tools.calls import ToolCall, ToolResult
@@ -254,3 +254,48 @@ def test_a_loop_says_what_it_is_in_one_line() -> None:
     """Operators read it."""
     text = repr(AgentLoop(ListedChat([]), None, FunctionExecutor(), max_turns=4))
     assert text.endswith("4 tools, at most 4 turns>")
+
+
+async def test_token_ids_go_from_the_server_to_the_result() -> None:
+    """As the answer told them; one that does not is flagged."""
+    ids = {"prompt_token_ids": [1, 2], "choices": [{"message": {"content": "done"}, "token_ids": [3]}]}
+    told = (await _run(ListedChat([ids]))).token_trace
+    assert [(call.prompt_ids, call.completion_ids) for call in told.calls()] == [((1, 2), (3,))]
+    assert (await _run(ListedChat([says("done")]))).token_trace.text_only
+
+
+async def test_token_ids_that_a_managed_server_keeps_are_asked_for_at_the_end() -> None:
+    """Atropos's tells them in ``get_state()`` only."""
+
+    class Managed(ListedChat):
+        def get_state(self) -> Any:
+            return {
+                "nodes": [{"tokens": [1, 2, 3], "masked_tokens": [-100, -100, 3], "logprobs": [1, 1, -0.5]}]
+            }
+
+    trace = (await _run(Managed([says("done")]))).token_trace
+    assert [(call.prompt_ids, call.completion_ids, call.logprobs) for call in trace.calls()] == [
+        ((1, 2), (3,), (-0.5,))
+    ]
+
+
+async def test_the_parser_of_another_dialect_is_chosen_by_name() -> None:
+    """And none at all: then text is text."""
+    text = '<tool_call>{"name": "bash", "arguments": {"command": "ls"}}</tool_call>'
+    executor = FunctionExecutor()
+    assert (await _run(ListedChat([says(text)]), executor, parser=None)).finished_naturally
+    assert executor.calls == []
+    with pytest.raises(InvalidInputError, match="unknown parser 'klingon'"):
+        AgentLoop(ListedChat([]), None, executor, parser="klingon")
+
+
+async def test_a_call_in_the_text_that_cannot_be_read_is_told_to_the_model() -> None:
+    """It writes it again, and that one runs."""
+    call = '<tool_call>{"name": "bash", "arguments": {"command": "ls"}}</tool_call>'
+    executor = FunctionExecutor()
+    result = await _run(ListedChat([says(call.replace("}}", "}")), says(call), says("done")]), executor)
+    assert [made.arguments for _, made, _ in executor.calls] == [{"command": "ls"}]
+    assert result.messages[3]["role"] == "user"
+    assert "not readable" in result.messages[3]["content"]
+    assert [error.tool_name for error in result.tool_errors] == [""]
+    assert result.finished_naturally

@@ -26,6 +26,7 @@ from hermes_trio.agents.result import Ending
 from hermes_trio.agents.step import Conversation
 from hermes_trio.errors import InvalidInputError, LocalProtocolError, Provenance
 from hermes_trio.models.completion import Usage
+from hermes_trio.models.tokens import CallTokens
 from hermes_trio.tools.calls import ToolResult
 from hermes_trio.tools.registry import default_registry
 
@@ -228,8 +229,7 @@ def test_a_call_that_could_not_be_read_is_told_counted_and_does_not_end_the_loop
     assert isinstance(action, AskModel)
     assert conversation.messages[-1] == {
         "role": "user",
-        "content": "A tool call in your answer could not be read and was not run: it never ends. "
-        "Write the whole call again.",
+        "content": "Nothing was run of what could not be read: it never ends. Write the whole call again.",
     }
     (error,) = conversation.tool_errors
     assert (error.tool_name, error.arguments) == ("", "<tool_call>{")
@@ -241,7 +241,7 @@ def test_unread_calls_beside_good_ones_are_told_behind_the_answers() -> None:
     conversation.step(_calls("a", problems=("x", "y")))
     conversation.step(CallEnded("a", OK))
     assert [message["role"] for message in conversation.messages] == ["user", "assistant", "tool", "user"]
-    assert "not run: x; y." in conversation.messages[-1]["content"]
+    assert "could not be read: x; y." in conversation.messages[-1]["content"]
 
 
 def test_whoever_watches_may_stop_and_may_add_messages_before_the_model_is_asked() -> None:
@@ -257,3 +257,14 @@ def test_whoever_watches_may_stop_and_may_add_messages_before_the_model_is_asked
     conversation.step(CallEnded("a", OK))
     assert conversation.step(Stopped()) == Finish(Ending.STOPPED)
     assert conversation.turns_used == 1
+
+
+def test_tokens_are_kept_as_they_were_sampled_and_counted_where_nobody_counts() -> None:
+    """A server that tells ids and no usage keeps to the budget all the same."""
+    conversation = _asking(generated_tokens=10)
+    tokens = CallTokens(prompt_ids=(1, 2), completion_ids=(3, 4, 5))
+    call = CallRequest(name="bash", arguments='{"command": "ls"}', call_id="a")
+    conversation.step(ModelAnswered(Answer(calls=(call,), tokens=tokens)))
+    assert conversation.step(CallEnded("a", OK)) == AskModel(7)
+    assert list(conversation.token_trace.calls()) == [tokens]
+    assert not conversation.token_trace.text_only
