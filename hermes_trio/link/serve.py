@@ -27,6 +27,7 @@ from hermes_trio.errors import BrokenLinkError, ClosedError, UnavailableError
 from hermes_trio.link.dial import ByteStream, drop_stream
 from hermes_trio.link.head import Answer, HeadReader, RequestHead, Wish, judge, refuse, refuse_for_room
 from hermes_trio.link.message import MessageLink
+from hermes_trio.link.receive import SteadyStream
 from hermes_trio.link.websocket import open_accepted_link
 
 HANDSHAKE_LIMIT_S = 10.0
@@ -52,7 +53,7 @@ class HeadFirstStream(trio.abc.Stream):
     detour remains on the hot path.
     """
 
-    def __init__(self, head: bytes, stream: ByteStream) -> None:
+    def __init__(self, head: bytes, stream: trio.abc.Stream) -> None:
         self._head = head
         self._stream = stream
         self.send_all = stream.send_all  # type: ignore[method-assign]
@@ -238,7 +239,7 @@ class _Server:
         with suppress(BrokenLinkError, ClosedError):
             async with open_accepted_link(
                 stream,
-                HeadFirstStream(raw, stream),
+                HeadFirstStream(raw, SteadyStream(stream)),
                 label=f"from {peer}",
                 max_message_bytes=self._max_message_bytes,
                 handshake_deadline=deadline,

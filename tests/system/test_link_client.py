@@ -7,6 +7,7 @@ import os
 import shutil
 import ssl
 import subprocess
+import tracemalloc
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -419,6 +420,28 @@ async def test_tls_carries_messages_to_those_who_trust(server_context, certifica
         async with await trio.open_ssl_over_tcp_stream("127.0.0.1", port, ssl_context=trusting) as stream:
             await stream.send_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
             assert (await stream.receive_some()).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("scheme", ["ws", "wss"])
+async def test_small_messages_take_little_memory_on_both_sides(scheme, server_context, certificate):
+    """Blocks as large as the receive buffer, for each message, would pull the heap apart."""
+    trusting = ssl.create_default_context(cafile=certificate[0])
+    ours, theirs = (trusting, server_context) if scheme == "wss" else (None, None)
+    async with (
+        open_echo_server(ssl_context=theirs) as port,
+        open_client(f"{scheme}://127.0.0.1:{port}", ssl_context=ours) as link,
+    ):
+        await link.send_message(b"warm")
+        await link.receive_message()
+        tracemalloc.start()
+        try:
+            for _ in range(10):
+                await link.send_message(b"small")
+                await link.receive_message()
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert peak < 128 * 1024
 
 
 async def test_a_certificate_nobody_trusts_is_refused(server_context):
