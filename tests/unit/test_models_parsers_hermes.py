@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hermes_trio.errors import InvalidInputError
-from hermes_trio.models.parsers import available_parsers, get_parser
+from hermes_trio.models.parsers import get_parser
 
 CASES: list[tuple[str, str | None, list[tuple[str, dict[str, Any]]]]] = [
     ('<tool_call>{"name": "a", "arguments": {"x": 1}}</tool_call>', None, [("a", {"x": 1})]),
@@ -74,6 +74,5 @@ def test_a_call_keeps_the_text_it_came_from() -> None:
 
 def test_an_unknown_parser_is_refused_with_the_known_ones() -> None:
     """The text helps to find the right name."""
-    assert available_parsers() == ("hermes",)
-    with pytest.raises(InvalidInputError, match=r"unknown parser 'x'; there are: hermes"):
+    with pytest.raises(InvalidInputError, match=r"unknown parser 'x'; there are: .*, hermes, .*"):
         get_parser("x")

@@ -12,8 +12,19 @@ from typing import Any
 
 from hermes_trio.errors import InvalidInputError
 from hermes_trio.models.parsers.base import Dialect, Event, ParsedCall, ParsedText, Problem, TextDelta
+from hermes_trio.models.parsers.deepseek_v3 import DEEPSEEK_V3
+from hermes_trio.models.parsers.deepseek_v3_1 import DEEPSEEK_V3_1
+from hermes_trio.models.parsers.glm45 import GLM45
+from hermes_trio.models.parsers.glm47 import GLM47
 from hermes_trio.models.parsers.hermes import HERMES
+from hermes_trio.models.parsers.kimi_k2 import KIMI_K2
+from hermes_trio.models.parsers.llama3_json import LLAMA3_JSON
+from hermes_trio.models.parsers.llama_pythonic import LLAMA_PYTHONIC
+from hermes_trio.models.parsers.longcat import LONGCAT
+from hermes_trio.models.parsers.mistral import MISTRAL
 from hermes_trio.models.parsers.parser import ToolCallParser
+from hermes_trio.models.parsers.qwen import QWEN
+from hermes_trio.models.parsers.qwen3_coder import QWEN3_CODER
 from hermes_trio.models.parsers.schemas import ArgumentTypes
 from hermes_trio.models.parsers.session import ParseSession
 
@@ -29,7 +40,22 @@ __all__ = [
     "get_parser",
 ]
 
-_DIALECTS: Mapping[str, Dialect] = MappingProxyType({"hermes": HERMES})
+_DIALECTS: Mapping[str, Dialect] = MappingProxyType(
+    {
+        "deepseek_v3": DEEPSEEK_V3,
+        "deepseek_v3_1": DEEPSEEK_V3_1,
+        "glm45": GLM45,
+        "glm47": GLM47,
+        "hermes": HERMES,
+        "kimi_k2": KIMI_K2,
+        "llama3_json": LLAMA3_JSON,
+        "llama_pythonic": LLAMA_PYTHONIC,
+        "longcat": LONGCAT,
+        "mistral": MISTRAL,
+        "qwen": QWEN,
+        "qwen3_coder": QWEN3_CODER,
+    }
+)
 
 
 def available_parsers() -> tuple[str, ...]:

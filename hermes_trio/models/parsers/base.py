@@ -98,11 +98,15 @@ class Dialect:
     Attributes:
         openers: markers that begin a call, or a list of calls, wherever they stand.
         read: reads on behind the marker it is given (an empty one: the call began without a marker).
+        closer: the marker that ends a call; empty when there is none.
         bare: characters that may begin a call without a marker where the model has said nothing yet.
+        ends: tokens that end the model's turn, dropped behind a call: some servers leave them in the text.
         thought: the tags between which the model thinks.
     """
 
     openers: Sequence[str]
     read: Callable[[Cursor, str, ArgumentTypes], CallReader]
+    closer: str = ""
     bare: str = ""
+    ends: tuple[str, ...] = ()
     thought: tuple[str, str] = ("<think>", "</think>")

@@ -1,14 +1,16 @@
-"""What dialects that write a call as a JSON object have in common. PURE."""
+"""What several dialects have in common: calls as JSON objects, and calls without a marker. PURE."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from hermes_trio.models.parsers.base import Draft
+from hermes_trio.models.parsers.base import CallReader, Draft
 from hermes_trio.models.parsers.cursor import Cursor, Malformed, Reading
 from hermes_trio.models.parsers.json_text import loads, read_json_object
 
+_BEGINNING_CHARS = 200
 _BESIDE_ARGUMENTS = frozenset({"name", "id", "type"})
 
 
@@ -60,3 +62,39 @@ def read_draft(cursor: Cursor) -> Reading[Draft]:
     """
     body = yield from read_json_object(cursor)
     return draft_of(cursor, body)
+
+
+def read_drafts(cursor: Cursor, read_one: Callable[[Cursor], Reading[Draft]] = read_draft) -> CallReader:
+    """Read a list of calls; each counts when it is complete, whatever comes of those behind it.
+
+    Raises:
+        Malformed: there is none, or it breaks off further on.
+    """
+    yield from cursor.expect("[")
+    yield from cursor.skip_space()
+    while True:
+        draft = yield from read_one(cursor)
+        yield from cursor.skip_space()
+        comma = yield from cursor.expect_or_end(",", "]")
+        yield draft
+        yield from cursor.skip_space()
+        if comma != "," or (yield from cursor.accept("]")):
+            return
+
+
+def unmarked(cursor: Cursor, calls: CallReader, looks_like_a_call: re.Pattern[str]) -> CallReader:
+    """Read calls that no marker announces.
+
+    Raises:
+        Malformed: with a reason only if the text began so that nothing but a call can have been meant: an
+            answer in JSON, a citation in brackets, are no mistakes that the model should hear of.
+    """
+    found = False
+    try:
+        for draft in calls:
+            found = found or draft is not None
+            yield draft
+    except Malformed as error:
+        if found or looks_like_a_call.match(cursor.since_mark(_BEGINNING_CHARS)):
+            raise
+        raise Malformed("", position=error.position) from error

@@ -5,8 +5,8 @@ some, or when there will be none. So a reader is written straight on, as if the 
 cut anywhere is read like the whole one.
 
 Costs are linear in the text, however it is cut: what arrives is joined only to what is not read yet, which
-is shorter than a marker; what was read is kept in pieces, and joined once, by who needs it. A reading that
-failed goes back at most once over any character (see :mod:`hermes_trio.models.parsers.session`).
+is shorter than a marker; what was read is kept in pieces, and joined once, by who needs it. Nothing is read
+twice.
 """
 
 from __future__ import annotations
@@ -39,18 +39,19 @@ class Malformed(Exception):
 
 
 class Cursor:
-    """Reads forward, and can go back to where it was marked."""
+    """Reads forward, and keeps what it reads from where it was marked on."""
 
     def __init__(self) -> None:
         self.ended = False
         """No more text will come."""
+        self.committed = False
+        """See :meth:`commit`."""
         self._window = ""
         self._at = 0
         self._base = 0  # position of the window's first character in the whole text
         self._kept: list[str] = []  # read since the mark, and no longer in the window
         self._held_from = 0  # where in the window the region since the mark goes on
         self._marked = False
-        self._floor = 0
 
     def __repr__(self) -> str:
         unread = len(self._window) - self._at
@@ -75,13 +76,13 @@ class Cursor:
         self._at = self._held_from = 0
 
     def mark(self) -> str:
-        """What is read from here on is kept, and can be taken back.
+        """Keep what is read from here on.
 
         Returns:
             what was read since the last mark.
         """
         region = self.release()
-        self._marked = True
+        self._marked, self.committed = True, False
         return region
 
     def release(self) -> str:
@@ -109,17 +110,14 @@ class Cursor:
         end = position - self._base
         return self._window[max(self._held_from, end - most) : end]
 
-    def opened(self) -> None:
-        """A marker was read as what it is: going back does not lead before this place."""
-        self._floor = self.position
+    def commit(self) -> None:
+        """What was read since the mark can be nothing but a call, though maybe a broken one."""
+        self.committed = True
 
-    def go_back(self, *, to_last_of: tuple[str, ...]) -> None:
-        """Go back to the last of these markers that was read over since the mark, if there is one."""
+    def since_mark(self, most: int) -> str:
+        """The first characters that were read since the mark."""
         self._gather()
-        start = max(self._held_from, self._floor - self._base)
-        found = max(self._window.rfind(marker, start, self._at) for marker in to_last_of)
-        if found >= 0:
-            self._at = found
+        return self._window[self._held_from : min(self._at, self._held_from + most)]
 
     def skip(self, count: int) -> None:
         """Step over characters that are known to be there."""

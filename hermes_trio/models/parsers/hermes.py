@@ -21,7 +21,9 @@ from hermes_trio.models.parsers.schemas import ArgumentTypes
 _NAME = re.compile(r"[\w.-]*")
 
 
-def hermes_like(opener: str, closer: str, *, thought: tuple[str, str] = ("<think>", "</think>")) -> Dialect:
+def hermes_like(
+    opener: str, closer: str, *, ends: tuple[str, ...], thought: tuple[str, str] = ("<think>", "</think>")
+) -> Dialect:
     """A dialect that differs in its tags only."""
 
     def read(cursor: Cursor, _marker: str, _types: ArgumentTypes) -> CallReader:
@@ -36,7 +38,7 @@ def hermes_like(opener: str, closer: str, *, thought: tuple[str, str] = ("<think
             yield from cursor.expect_or_end(closer)
         yield draft
 
-    return Dialect(openers=(opener,), read=read, thought=thought)
+    return Dialect(openers=(opener,), closer=closer, read=read, ends=ends, thought=thought)
 
 
-HERMES = hermes_like("<tool_call>", "</tool_call>")
+HERMES = hermes_like("<tool_call>", "</tool_call>", ends=("<|im_end|>",))

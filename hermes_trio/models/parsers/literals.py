@@ -101,6 +101,7 @@ def read_object(cursor: Cursor, notation: Notation) -> Reading[dict[str, Any]]:
     yield from cursor.skip_space()
     if not (yield from cursor.next_is("{")):
         raise cursor.malformed("expected {")
+    cursor.commit()
     found: dict[str, Any] = yield from read_value(cursor, notation)
     return found
 

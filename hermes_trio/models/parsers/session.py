@@ -8,10 +8,10 @@ What is decided here, once for all dialects:
   what a model considers is not what it does. A call without a marker counts in the same place only.
 * **What is a call.** Only what is complete, so that nothing that is missing could have changed it. What began
   like a call and is none stays in the content, and is a :class:`Problem`.
-* **Where reading goes on after that.** At the last marker that was read over, else at the character that
-  could not be there. Every character is then read at most twice: what was read behind that marker holds no
-  other, so a second failure goes back to a marker beyond it. Going on behind the first marker instead would
-  find more in hopeless text, at a cost that grows with its square.
+* **Where reading goes on after that.** Behind the dialect's closing marker: what stands before it belongs to
+  the broken call, and a call that seems to be in it may be an example in a file that was being written, or in
+  a string whose quotes were not escaped. When nothing but the marker was there (a sentence about the marker),
+  or the dialect has no closing marker, at the character that could not be there. Nothing is read twice.
 * **The content.** Text as it was, without the white space that touches a call; one line break where calls
   stood between two pieces. So the content can be told as it comes, and is the same however the text was cut.
 """
@@ -123,6 +123,17 @@ class ParseSession:
             reason = f"a call inside a thought does not count, and there is no {closer}"
             yield Problem(reason=reason, position=inside, start=inside, excerpt="")
 
+    def _say_through(self, marker: str) -> _Steps:
+        """Text up to the marker, and the marker; to the end when it does not come."""
+        while True:
+            text, found = self._cursor.search((marker,))
+            yield from self._content.say(text)
+            if found:
+                yield from self._pass_over(found)
+            if found or self._cursor.ended:
+                return
+            yield None
+
     def _pass_over(self, marker: str) -> _Steps:
         self._cursor.skip(len(marker))
         yield from self._content.say(marker)
@@ -141,7 +152,6 @@ class ParseSession:
         start = cursor.position
         cursor.mark()
         cursor.skip(len(opener))
-        cursor.opened()
         try:
             for draft in self._dialect.read(cursor, opener, self._types):
                 if draft is None:
@@ -153,9 +163,12 @@ class ParseSession:
             if error.reason:
                 yield self._problem(error, start)
             self._fresh = False
-            cursor.go_back(to_last_of=self._openers)
             yield from self._content.say(cursor.release())
+            if self._dialect.closer and cursor.committed:
+                yield from self._say_through(self._dialect.closer)
         else:
+            yield from cursor.skip_space()
+            yield from cursor.accept(*self._dialect.ends)
             cursor.release()
 
     def _checked(self, draft: Draft) -> ParsedCall:
