@@ -9,7 +9,7 @@ from __future__ import annotations
 import subprocess
 from importlib import resources
 
-_MODULES = ("protocol", "paths", "commands", "program")
+_MODULES = ("protocol", "paths", "commands", "herd", "program")
 
 _COMPILE = """
 import marshal, sys

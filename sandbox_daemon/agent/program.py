@@ -14,7 +14,7 @@ import select
 import struct
 import sys
 
-from sandbox_daemon.agent import commands, paths, protocol
+from sandbox_daemon.agent import commands, herd, paths, protocol
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _SECCOMP_FILTER_FLAG_SPEC_ALLOW = 4
 
 _MSG_CMSG_CLOEXEC = 0x40000000
 """linux/socket.h. What is passed for a command's three streams must not be held by it a second time."""
-_ANCILLARY_SPACE = _socket.CMSG_SPACE(4 * 4)
+_ANCILLARY_SPACE = _socket.CMSG_SPACE(4 * protocol.MAX_DESCRIPTORS)
 _SHELLS = {b"bash": b"/bin/bash", b"sh": b"/bin/sh"}
 
 
@@ -40,17 +40,36 @@ def main(descriptor: int) -> None:
     """Serves one socket until it ends."""
     os.set_inheritable(descriptor, False)  # it was, to get here; a command must never hold it
     sock = _socket.socket(fileno=descriptor)
-    kind, _, fixed, strings = protocol.unpack(sock.recv(protocol.MAX_MESSAGE_BYTES))
+    data, ancillary, _, _ = sock.recvmsg(protocol.MAX_MESSAGE_BYTES, _ANCILLARY_SPACE, _MSG_CMSG_CLOEXEC)
+    kind, _, fixed, strings = protocol.unpack(data)
     if kind != protocol.CONFIGURE:
         raise SystemExit("the first message must be CONFIGURE")
-    _check_sweep(fixed[0])
-    _settle(fixed[1:], strings[0])
+    mode, grouped, *limits = fixed
+    _check_sweep(mode)
+    birthplace = commands.Birthplace(_enter_groups(_descriptors(ancillary), grouped=bool(grouped)))
+    _settle(limits, strings[0])
     _filter(strings[2])
-    agent = Agent(sock, fixed[0], strings[0], protocol.unpack_environment(strings[1]))
+    agent = Agent(
+        sock,
+        herd.GroupedHerd(mode) if grouped else herd.SweptHerd(mode),
+        birthplace,
+        root=strings[0],
+        environment=protocol.unpack_environment(strings[1]),
+    )
     try:
         agent.serve()
     finally:
         agent.leave()
+
+
+def _enter_groups(descriptors: list[int], *, grouped: bool) -> int:
+    """Moves into the slot's groups; the descriptor of the one to come back to, or -1."""
+    for descriptor in descriptors:
+        os.write(descriptor, b"0")
+    home = descriptors.pop(0) if grouped else -1
+    for descriptor in descriptors:
+        os.close(descriptor)
+    return home
 
 
 def _check_sweep(mode: int) -> None:
@@ -61,8 +80,7 @@ def _check_sweep(mode: int) -> None:
         raise SystemExit("root has no uid of its own to sweep")
 
 
-def _settle(limits: tuple[int, ...], root: bytes) -> None:
-    _offer_to_oom_killer()
+def _settle(limits: list[int], root: bytes) -> None:
     libc = ctypes.CDLL(None)
     libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
@@ -71,19 +89,10 @@ def _settle(limits: tuple[int, ...], root: bytes) -> None:
     os.chdir(root)
     # The default action of a signal without handler does not reach PID 1; Python's own SIGINT handler would.
     _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
-    kinds = (resource.RLIMIT_NPROC, resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE)
+    kinds = (resource.RLIMIT_NPROC, resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE, resource.RLIMIT_DATA)
     for kind, value in zip(kinds, limits):  # noqa: B905 - `strict` came with Python 3.10
         _lower(kind, value)
     _lower(resource.RLIMIT_CORE, 0, unlimited_is_zero=False)
-
-
-def _offer_to_oom_killer() -> None:
-    """Slots go before the daemon. Their own limits are another matter; this is for a host that runs dry."""
-    try:
-        with open("/proc/self/oom_score_adj", "wb") as file:
-            file.write(b"500")
-    except OSError:
-        return  # a container may forbid it
 
 
 def _filter(program: bytes) -> None:
@@ -113,12 +122,20 @@ def _lower(kind: int, value: int, *, unlimited_is_zero: bool = True) -> None:
 class Agent:
     """One slot's socket, workspace and processes."""
 
-    def __init__(self, sock: _socket.socket, mode: int, root: bytes, environment: dict[bytes, bytes]) -> None:
+    def __init__(
+        self,
+        sock: _socket.socket,
+        processes: herd.GroupedHerd | herd.SweptHerd,
+        birthplace: commands.Birthplace,
+        *,
+        root: bytes,
+        environment: dict[bytes, bytes],
+    ) -> None:
         self._socket = sock
-        self._mode = mode
+        self._herd = processes
+        self._birthplace = birthplace
         self._environment = environment
         self._workspace = paths.Workspace(root)
-        self._herd = commands.Herd(mode)
         self._null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         self._wake, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         _signal.signal(_signal.SIGCHLD, lambda *_: None)
@@ -148,8 +165,7 @@ class Agent:
 
     def leave(self) -> None:
         """Takes along what the kernel would not."""
-        if self._mode != protocol.SWEEP_NAMESPACE:
-            self._herd.sweep()
+        self._herd.leave()
 
     def _receive(self) -> bool:
         data, ancillary, _, _ = self._socket.recvmsg(
@@ -171,6 +187,10 @@ class Agent:
     ) -> None:
         shell, cwd, additions, command = strings
         given = list(descriptors)
+        group = (-1, -1)
+        if fixed[0] & protocol.SPAWN_GROUP:
+            *given, procs, kill = given
+            group = (procs, kill)
         extra = given.pop() if fixed[0] & protocol.SPAWN_COMMAND_FD else -1
         stdin = given.pop(0) if fixed[0] & protocol.SPAWN_STDIN else self._null
         environment = self._environment
@@ -178,14 +198,17 @@ class Agent:
             environment = {**environment, **protocol.unpack_environment(additions)}
         try:
             with _working_directory(self._workspace, cwd):
-                self._herd.command = commands.spawn(
+                started = commands.spawn(
                     call_id,
                     _SHELLS[shell],
                     command,
                     environment=environment,
                     stdio=(stdin, given[0], given[1]),
                     extra=extra,
+                    birthplace=self._birthplace,
+                    group=group,
                 )
+                self._herd.add(started)
         except paths.PathError as error:
             self._fail(call_id, error)
         except OSError as error:
@@ -194,12 +217,12 @@ class Agent:
     def _signal(
         self, call_id: int, fixed: tuple[int, ...], strings: list[bytes], descriptors: list[int]
     ) -> None:
-        self._herd.signal(fixed[0])
+        self._herd.signal(call_id, fixed[0])
 
     def _sweep(
         self, call_id: int, fixed: tuple[int, ...], strings: list[bytes], descriptors: list[int]
     ) -> None:
-        self._report(self._herd.sweep())
+        self._report(self._herd.sweep(call_id))
 
     def _read(
         self, call_id: int, fixed: tuple[int, ...], strings: list[bytes], descriptors: list[int]
@@ -235,8 +258,8 @@ class Agent:
         fixed = (self._herd.count(), int(not self._workspace.is_empty()))
         self._socket.send(protocol.pack(protocol.SURVEYED, call_id, fixed))
 
-    def _report(self, command: commands.Command | None) -> None:
-        if command is not None:
+    def _report(self, ended: list[commands.Command]) -> None:
+        for command in ended:
             self._socket.send(command.report())
 
     def _fail(self, call_id: int, error: paths.PathError) -> None:

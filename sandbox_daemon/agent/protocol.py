@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import struct
 
-VERSION = 1
+VERSION = 2
 MAX_MESSAGE_BYTES = 160 * 1024
 """SEQPACKET refuses what does not fit the send buffer, 208 KiB by default, bookkeeping included."""
 MAX_INLINE_BYTES = 128 * 1024
@@ -46,15 +46,20 @@ REASON_TOO_LARGE = 4
 SPAWN_STDIN = 1
 """The first descriptor is standard input; without it: ``/dev/null``."""
 SPAWN_COMMAND_FD = 2
-"""The last descriptor holds the command; the shell sources it as ``/proc/self/fd/9``."""
+"""The descriptor after the outputs holds the command; the shell sources it as ``/proc/self/fd/9``."""
+SPAWN_GROUP = 4
+"""The last two descriptors are ``cgroup.procs`` and ``cgroup.kill`` of a group for this command alone."""
 
 COMMAND_FD = 9
+MAX_DESCRIPTORS = 6
+"""In one message."""
 
 _HEAD = struct.Struct("!BI")
 _LENGTH = struct.Struct("!I")
 
 _FIXED = {
-    CONFIGURE: struct.Struct("!BQQQ"),  # sweep mode, RLIMIT_NPROC, RLIMIT_NOFILE, RLIMIT_FSIZE
+    # sweep mode, 1: calls have groups, RLIMIT_NPROC, RLIMIT_NOFILE, RLIMIT_FSIZE, RLIMIT_DATA
+    CONFIGURE: struct.Struct("!BBQQQQ"),
     SPAWN: struct.Struct("!B"),  # flags
     SIGNAL: struct.Struct("!B"),  # signal number
     SWEEP: struct.Struct("!"),
@@ -71,8 +76,9 @@ _FIXED = {
     SURVEYED: struct.Struct("!II"),  # processes besides the agent, 1: there are files
 }
 _STRINGS = {CONFIGURE: 3, SPAWN: 4, READ: 1, WRITE: 2, CONTENT: 1}
-"""How many strings follow. CONFIGURE: root, environment, seccomp program; SPAWN: shell, cwd, environment,
-command; READ: path; WRITE: path, content; CONTENT: content."""
+"""How many strings follow. CONFIGURE: root, environment, seccomp program (and, as descriptors, the
+``cgroup.procs`` of the groups to enter, the slot's own first if calls have groups); SPAWN: shell, cwd,
+environment, command; READ: path; WRITE: path, content; CONTENT: content."""
 
 # sweep modes
 SWEEP_NAMESPACE = 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import os
 import signal
 import socket
@@ -14,6 +15,7 @@ import trio
 from attrs import define, field
 
 from sandbox_daemon.agent import protocol
+from sandbox_daemon.isolation.cgroups import SlotGroup
 from sandbox_daemon.isolation.levels import Level
 from sandbox_daemon.isolation.policy import Launch, command_line
 from sandbox_daemon.process.outcome import AgentStartError
@@ -37,11 +39,13 @@ class AgentProcess:
         launcher: the process we forked: bubblewrap at level ``ns``, else the agent itself.
         sock: our end.
         pid: the agent's, as we see it; PID 1 inside.
+        group: the slot's control groups.
         pidfd: of the agent. Readable once it is dead, and at level ``ns`` the kernel lets PID 1 die only
             after everything in its namespace is gone: readable is the proof.
     """
 
     launch: Launch
+    group: SlotGroup
     launcher: subprocess.Popen[bytes]
     sock: socket.socket = field(repr=False)
     pid: int
@@ -69,8 +73,10 @@ class AgentProcess:
             self.pidfd = -1
 
 
-async def start_agent(launch: Launch, *, code_fd: int, configuration: bytes) -> AgentProcess:
-    """Launches an agent and waits for its hello.
+async def start_agent(
+    launch: Launch, *, group: SlotGroup, code_fd: int, configuration: bytes
+) -> AgentProcess:
+    """Launches an agent into the slot's groups and waits for its hello.
 
     Cancellation: atomic; what was started is killed first (shielded, at most 2 s).
 
@@ -84,11 +90,12 @@ async def start_agent(launch: Launch, *, code_fd: int, configuration: bytes) -> 
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         for sock in (ours, theirs):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
-        ours.send(configuration)
+        with group.entrances() as entrances:
+            ours.sendmsg([configuration], _rights(entrances))
         launcher = _fork(launch, code_fd=code_fd, sock=theirs, complaints=complaints)
         theirs.close()
         try:
-            return await _greeted(launch, launcher, ours, complaints)
+            return await _greeted(launch, group, launcher, ours, complaints)
         except BaseException:
             with trio.CancelScope(shield=True), trio.move_on_after(2.0):
                 await _abort(launcher, ours)
@@ -122,8 +129,16 @@ def _fork(launch: Launch, *, code_fd: int, sock: socket.socket, complaints: int)
         raise AgentStartError(f"{arguments[0]} could not be run: {error}") from error
 
 
+def _rights(descriptors: Sequence[int]) -> list[tuple[int, int, array.array[int]]]:
+    return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
+
+
 async def _greeted(
-    launch: Launch, launcher: subprocess.Popen[bytes], ours: socket.socket, complaints: int
+    launch: Launch,
+    group: SlotGroup,
+    launcher: subprocess.Popen[bytes],
+    ours: socket.socket,
+    complaints: int,
 ) -> AgentProcess:
     try:
         with trio.fail_after(START_LIMIT_S):
@@ -140,10 +155,14 @@ async def _greeted(
         raise AgentStartError(f"it ended before its hello: {_complaint(complaints)}")
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 0)
     pid, uid, _ = _credentials(ancillary)
-    agent = AgentProcess(launch=launch, launcher=launcher, sock=ours, pid=pid, pidfd=os.pidfd_open(pid))
+    agent = AgentProcess(
+        launch=launch, group=group, launcher=launcher, sock=ours, pid=pid, pidfd=os.pidfd_open(pid)
+    )
     try:
         _check_hello(launch, data)
         _check_kernel(launch, pid, uid)
+        if not group.holds(pid):
+            raise AgentStartError("it did not enter the slot's control groups")
     except BaseException:
         agent.kill_nowait()
         agent.close()

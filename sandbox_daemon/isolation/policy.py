@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Container
 from pathlib import Path
+from typing import Final
 
 from attrs import frozen
 
 from sandbox_daemon.agent import protocol
 from sandbox_daemon.agent.bundle import BOOT
 from sandbox_daemon.isolation.etc import HOME, INNER_NAME, INNER_UID
+from sandbox_daemon.isolation.hierarchies import Bounds
 from sandbox_daemon.isolation.host import SystemLayout
 from sandbox_daemon.isolation.levels import Level
 from sandbox_daemon.isolation.seccomp import build_filter
@@ -33,13 +36,18 @@ class SlotLimits:
     """Bounds of one slot. All configurable; 0 leaves a bound to the host.
 
     Args:
-        max_processes: RLIMIT_NPROC of the slot's own uid.
+        max_processes: processes and threads at once, by control group, else by RLIMIT_NPROC of its uid.
+        memory_bytes: memory, page cache, ``/tmp`` and ``/dev/shm`` together and no swap, by control group;
+            else RLIMIT_DATA of each process.
+        cpus: processor time, in cores, by control group only.
         max_open_files: RLIMIT_NOFILE of each process.
         max_file_bytes: RLIMIT_FSIZE: the largest file.
         tmp_bytes: size of ``/tmp`` and of ``/dev/shm``, each; memory until it is freed.
     """
 
-    max_processes: int = 256
+    max_processes: int = 512
+    memory_bytes: int = 1024 * _MIB
+    cpus: float = 1.0
     max_open_files: int = 1024
     max_file_bytes: int = 2 * 1024 * _MIB
     tmp_bytes: int = 256 * _MIB
@@ -170,23 +178,43 @@ def slot_environment(root: str, temporary: str) -> dict[str, str]:
     }
 
 
-def configuration(launch: Launch, *, machine: str, per_namespace_counts: bool) -> bytes:
+_AGENT_TASKS: Final = 1
+
+
+def bounds(limits: SlotLimits) -> Bounds:
+    """What the slot's control groups are to hold; the agent is in them too."""
+    processes = limits.max_processes + _AGENT_TASKS if limits.max_processes else 0
+    return Bounds(processes=processes, memory_bytes=limits.memory_bytes, cpus=limits.cpus)
+
+
+def configuration(
+    launch: Launch,
+    *,
+    machine: str,
+    per_namespace_counts: bool,
+    grouped: bool = False,
+    held: Container[str] = (),
+) -> bytes:
     """The agent's first message.
 
     Args:
         launch: the launch.
         machine: as in ``os.uname().machine``.
+        grouped: calls have control groups of their own.
+        held: controllers that hold the slot's limits; what they do not hold, resource limits do.
         per_namespace_counts: the kernel counts processes per user namespace (5.14 and newer); without it a
             daemon that shares its uid with a desktop session must not bound them.
     """
     root = root_inside(launch)
     own_count = launch.uid is not None or (launch.level is Level.NS and per_namespace_counts)
-    processes = launch.limits.max_processes if own_count else 0
+    processes = launch.limits.max_processes if own_count and "pids" not in held else 0
+    data = launch.limits.memory_bytes if launch.level is not Level.NONE and "memory" not in held else 0
     mode = sweep_mode(launch.level, own_uid=launch.uid is not None)
     # Where there is no network namespace the filter is what cuts the network.
     sockets = launch.network or launch.level is Level.NS
     program = build_filter(machine, sockets=sockets) if launch.seccomp else b""
     temporary = _TEMPORARY if launch.level is Level.NS else str(Path(launch.workspace).parent / "tmp")
     environment = protocol.pack_environment(slot_environment(root, temporary))
-    fixed = (mode, processes, launch.limits.max_open_files, launch.limits.max_file_bytes)
+    files = launch.limits.max_open_files, launch.limits.max_file_bytes
+    fixed = (mode, int(grouped), processes, *files, data)
     return protocol.pack(protocol.CONFIGURE, 0, fixed, (os.fsencode(root), environment, program))

@@ -20,14 +20,15 @@ async def kill_slot(agent: AgentProcess) -> bool:
     Cancellation: shielded, at most 2 s.
     """
     with trio.CancelScope(shield=True), trio.move_on_after(KILL_LIMIT_S):
-        match agent.launch.level:
-            case Level.NS:
-                agent.kill_nowait()
-            case Level.UID:
-                await _kill_uid(agent)
-            case Level.NONE:
-                await _kill_descendants(agent)
+        if agent.group.contains_calls:
+            agent.group.kill()
+        elif agent.launch.level is Level.UID:
+            await _kill_uid(agent)
+        elif agent.launch.level is Level.NONE:
+            await _kill_descendants(agent)
+        agent.kill_nowait()
         await agent.wait_dead()
+        await agent.group.wait_empty()
         return agent.launch.level is not Level.UID or not any(_processes_of(agent.launch.uid))
     return False
 

@@ -25,7 +25,7 @@ from sandbox_daemon.process.outcome import AgentLostError
 _MESSAGES_PER_WAKE: Final = 16
 _MAX_STRAYS: Final = 1000
 """Unknown ids are late answers to calls that were given up; more than this many are a flood."""
-_ANCILLARY_SPACE: Final = socket.CMSG_SPACE(4 * 4)
+_ANCILLARY_SPACE: Final = socket.CMSG_SPACE(4 * protocol.MAX_DESCRIPTORS)
 _EVENTS_PER_WAKE: Final = 16
 
 _buffer = bytearray(protocol.MAX_MESSAGE_BYTES + 1)
@@ -165,10 +165,10 @@ class AgentLink:
             raise AgentLostError(f"the agent of {self.name} is gone: {self.lost}")
         return answers[0]
 
-    def watch(self, descriptor: int, handler: Callable[[], object]) -> None:
+    def watch(self, descriptor: int, handler: Callable[[], object], *, events: int = select.EPOLLIN) -> None:
         """Calls ``handler`` whenever the pipe is readable or ended. Unwatch before closing it."""
         self._watched[descriptor] = handler
-        self._epoll.register(descriptor, select.EPOLLIN)
+        self._epoll.register(descriptor, events)
 
     def unwatch(self, descriptor: int) -> None:
         """Stops it. Harmless for what is not watched."""

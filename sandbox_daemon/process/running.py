@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import select
 from functools import partial
 from typing import Final
 
 import trio
+from attrs import evolve
 
 from sandbox_daemon.agent import protocol
+from sandbox_daemon.isolation.cgroups import CallGroup
 from sandbox_daemon.process.command import (
     DRAIN_CAP_BYTES,
     MAX_INLINE_COMMAND,
@@ -31,12 +34,24 @@ class Running:
     """One command. Made by :func:`start`; ``close`` it whatever happens.
 
     ``noticed`` is set at the first event a supervisor must act on (exit, drain cap, lost link), ``finished``
-    once nothing more will come: the agent has reported the exit, or is gone.
+    once nothing more will come: the exit was reported and nothing of the command lives, or the agent is gone.
+
+    Where the command has a group of its own, the kernel says whether something of it lives; elsewhere the
+    agent reports the exit only after its sweep.
     """
 
-    def __init__(self, link: AgentLink, call_id: int, spec: CommandSpec, pipes: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        link: AgentLink,
+        call_id: int,
+        spec: CommandSpec,
+        pipes: tuple[int, int],
+        group: CallGroup | None,
+    ) -> None:
         self._link = link
         self._pipes = list(pipes)
+        self._group = group
+        self._began_us = group.cpu_us() if group is not None else 0
         self.call_id = call_id
         self.stdout = BoundedCapture(spec.max_output_bytes)
         self.stderr = BoundedCapture(spec.max_output_bytes)
@@ -55,16 +70,44 @@ class Running:
     def close(self) -> None:
         """Gives up the pipes; a writer that is left gets SIGPIPE."""
         self._link.forget(self.call_id)
+        self._forget_group()
         for pipe in list(self._pipes):
             self._drop(pipe)
 
     def receive(self, message: Message | None) -> None:
         """The link's last word on this command."""
         self.report = None if message is None else _understood(message)
+        self.noticed.set()
+        if isinstance(self.report, Exit) and self._group is not None:
+            self._settle(self.report, self._group)
+        else:
+            self._finish()
+
+    def _settle(self, report: Exit, group: CallGroup) -> None:
+        """The shell has ended; what it left behind is killed, and waited for."""
+        if group.populated():
+            self.report = evolve(report, swept=group.count(), held=any(map(_has_writer, self._pipes)))
+            group.kill()
+            self._link.watch(group.events, self._look_again, events=select.EPOLLPRI)
+        self._look_again()
+
+    def _look_again(self) -> None:
+        group, report = self._group, self.report
+        if group is None or not isinstance(report, Exit) or group.populated():
+            return
+        self.report = evolve(report, cpu_us=group.cpu_us() - self._began_us)
+        self._forget_group()
+        self._finish()
+
+    def _forget_group(self) -> None:
+        if self._group is not None:
+            self._link.unwatch(self._group.events)
+            self._group = None
+
+    def _finish(self) -> None:
         for pipe in list(self._pipes):
             self._drain(pipe)
         self.finished.set()
-        self.noticed.set()
 
     def _take(self, pipe: int) -> bool:
         """One read. False: nothing there now, or never again."""
@@ -96,6 +139,13 @@ class Running:
         os.close(pipe)
 
 
+def _has_writer(pipe: int) -> bool:
+    """Whether somebody has the other end open."""
+    poll = select.poll()
+    poll.register(pipe, 0)
+    return not poll.poll(0)  # without a writer it is hung up, which is told unasked
+
+
 def _understood(message: Message) -> Exit | Refusal | None:
     """``None`` for an answer that no agent of ours gives to a SPAWN: then it is lost to us."""
     message.drop()
@@ -107,8 +157,8 @@ def _understood(message: Message) -> Exit | Refusal | None:
     return None
 
 
-def start(link: AgentLink, spec: CommandSpec) -> Running:
-    """Asks the agent to start a command. ``AgentLostError`` when it is gone."""
+def start(link: AgentLink, spec: CommandSpec, group: CallGroup | None = None) -> Running:
+    """Asks the agent to start a command, in ``group`` if there is one. ``AgentLostError`` when it is gone."""
     flags = 0
     ours: list[int] = []
     theirs: list[int] = []
@@ -126,10 +176,14 @@ def start(link: AgentLink, spec: CommandSpec) -> Running:
             flags |= protocol.SPAWN_COMMAND_FD
             theirs.append(memory_file(command))
             command = b". /proc/self/fd/%d" % protocol.COMMAND_FD
+        lent = []
+        if group is not None:
+            flags |= protocol.SPAWN_GROUP
+            lent = [group.procs, group.kill_fd]
         call_id = link.next_id()
         strings = (spec.shell, spec.cwd, spec.environment, command)
-        link.send(protocol.pack(protocol.SPAWN, call_id, (flags,), strings), theirs)
-        running = Running(link, call_id, spec, (ours[0], ours[1]))
+        link.send(protocol.pack(protocol.SPAWN, call_id, (flags,), strings), theirs + lent)
+        running = Running(link, call_id, spec, (ours[0], ours[1]), group)
         ours.clear()
         link.expect(call_id, running.receive)
         return running

@@ -4,8 +4,9 @@
 
     limit passes      SIGTERM to the process group, 250 ms
     cancel, overflow  (no grace)
-                      sweep: the agent kills everything in the slot and reaps until nothing is left, 500 ms
-                      kill of PID 1 from outside: the kernel ends the namespace, 2 s
+                      sweep, by the agent, of the command's group (or, where calls have none, of the whole
+                      slot), until the kernel says that nothing is left, 500 ms
+                      kill of the slot from outside, PID 1 included: the kernel ends the namespace, 2 s
                       not shown dead: the slot is quarantined
 
 How a command ended is decided once, by whichever came first: its exit, its limit, its cancel, the drain cap.
@@ -56,13 +57,13 @@ async def supervise(link: AgentLink, running: Running, *, limit_s: float, kill: 
             await _end(link, running, soft=False, kill=kill)
         raise
     ending = _first_event(running)
-    if ending is Ending.EXITED:
+    if ending is Ending.EXITED and running.finished.is_set():
         return _ran(running, ending, trio.current_time() - began)
     return await _stop(link, running, ending, began=began, kill=kill)
 
 
 async def _stop(link: AgentLink, running: Running, ending: Ending, *, began: float, kill: Kill) -> Ran:
-    """Something but its own exit ended it."""
+    """Something but its own exit ended it, or it left behind what is slow to die."""
     stopped = trio.current_time()
     with trio.CancelScope(shield=True):
         dead = await _end(link, running, soft=ending is Ending.LIMIT, kill=kill)
@@ -85,8 +86,10 @@ def _ran(
 
 
 def _first_event(running: Running) -> Ending:
+    if running.report is not None:
+        return Ending.EXITED
     if running.finished.is_set():
-        return Ending.SANDBOX_LOST if running.report is None else Ending.EXITED
+        return Ending.SANDBOX_LOST
     return Ending.OUTPUT_LIMIT if running.overflowed else Ending.LIMIT
 
 
@@ -100,11 +103,12 @@ async def _end(link: AgentLink, running: Running, *, soft: bool, kill: Kill) -> 
             link.send(protocol.pack(protocol.SIGNAL, running.call_id, (SIGTERM,)))
             await _finished_within(running, TERM_GRACE_S)
         if not running.finished.is_set():
-            link.send(protocol.pack(protocol.SWEEP, running.call_id))
+            if running.report is None:  # else what is left has been killed already, and is waited for
+                link.send(protocol.pack(protocol.SWEEP, running.call_id))
             await _finished_within(running, SWEEP_LIMIT_S)
     except AgentLostError:
         pass  # then there is nobody to ask, and the kill from outside decides
-    if running.report is None:
+    if running.report is None or not running.finished.is_set():
         return await kill()
     await trio.lowlevel.checkpoint()
     return True

@@ -13,6 +13,7 @@ from attrs import define, evolve, field
 
 from hermes_trio.wire.frames import SlotId
 from sandbox_daemon.agent import protocol
+from sandbox_daemon.isolation.cgroups import SlotGroup
 from sandbox_daemon.isolation.launch import AgentProcess, start_agent
 from sandbox_daemon.isolation.policy import Launch, configuration
 from sandbox_daemon.process.kill import kill_slot
@@ -43,6 +44,7 @@ class Cell:
         slot: its id.
         template: launch of this slot's agents, but for the network.
         storage: the data directory.
+        group: its control groups.
         code_fd: the agent's code.
         starts: how many agents may be starting at once on this host.
     """
@@ -51,6 +53,7 @@ class Cell:
     slot: SlotId
     template: Launch
     storage: DataDirectory
+    group: SlotGroup
     code_fd: int
     starts: trio.CapacityLimiter
     turn: trio.Lock = field(factory=trio.Lock)
@@ -96,10 +99,14 @@ class Cell:
         assert self.agent is None
         launch = evolve(self.template, network=network)
         message = configuration(
-            launch, machine=os.uname().machine, per_namespace_counts=counts_per_namespace()
+            launch,
+            machine=os.uname().machine,
+            per_namespace_counts=counts_per_namespace(),
+            grouped=self.group.contains_calls,
+            held=self.group.held,
         )
         async with self.starts:
-            agent = await start_agent(launch, code_fd=self.code_fd, configuration=message)
+            agent = await start_agent(launch, group=self.group, code_fd=self.code_fd, configuration=message)
         self.storage.ledger.note(self.slot, agent.pid, agent.launcher.pid)
         self.agent = agent
         self.link = AgentLink(agent.sock, name=self.slot)

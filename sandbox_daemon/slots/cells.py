@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -14,10 +14,12 @@ from attrs import define, field
 from hermes_trio.errors import UnavailableError
 from hermes_trio.wire.frames import SlotId
 from sandbox_daemon.agent.bundle import compile_agent
+from sandbox_daemon.isolation.cgroup_tree import open_groups
+from sandbox_daemon.isolation.cgroups import SlotGroup
 from sandbox_daemon.isolation.etc import write_etc
 from sandbox_daemon.isolation.host import read_layout, untraversable
 from sandbox_daemon.isolation.levels import Isolation, Level
-from sandbox_daemon.isolation.policy import Launch
+from sandbox_daemon.isolation.policy import Launch, bounds
 from sandbox_daemon.isolation.uids import reserve_uids
 from sandbox_daemon.process.running import memory_file
 from sandbox_daemon.slots.cell import Cell
@@ -39,6 +41,7 @@ class Site:
 
     storage: DataDirectory
     _launches: Mapping[SlotId, Launch]
+    _groups: Mapping[SlotId, SlotGroup]
     _code_fd: int
     _thrown_away: trio.Event = field(factory=trio.Event)
     _emptying: trio.Lock = field(factory=trio.Lock)
@@ -57,6 +60,7 @@ class Site:
                 slot=slot,
                 template=launch,
                 storage=self.storage,
+                group=self._groups[slot],
                 code_fd=self._code_fd,
                 starts=starts,
             )
@@ -126,7 +130,24 @@ def open_site(config: SlotPoolConfig, isolation: Isolation) -> Iterator[Site]:
         launch = _template(config, isolation, storage)
         names = [SlotId(f"slot_{index}") for index in range(config.slots)]
         launches = {slot: launch(slot, uid) for slot, uid in zip(names, uids, strict=True)}
-        yield Site(storage=storage, launches=launches, code_fd=code_fd)
+        groups = _slot_groups(stack, config, names)
+        yield Site(storage=storage, launches=launches, groups=groups, code_fd=code_fd)
+
+
+def _slot_groups(
+    stack: contextlib.ExitStack, config: SlotPoolConfig, names: Iterable[SlotId]
+) -> dict[SlotId, SlotGroup]:
+    tree = stack.enter_context(open_groups(config.data_dir))
+    groups = {}
+    for name in names:
+        try:
+            groups[name] = tree.slot(name, bounds(config.limits))
+        except OSError as error:
+            raise UnavailableError(
+                f"The control groups of {name} cannot be made: {error}.", mend="Run `hermes-trio doctor`."
+            ) from error
+        stack.callback(groups[name].close)
+    return groups
 
 
 def _template(

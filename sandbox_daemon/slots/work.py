@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import stat
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
 from typing import Final
 
 import trio
@@ -15,6 +15,7 @@ from attrs import frozen
 from hermes_trio.errors import Provenance
 from hermes_trio.wire.operations import BashArguments, ReadFileArguments, WriteFileArguments
 from sandbox_daemon.agent import protocol
+from sandbox_daemon.isolation.cgroups import CallGroup
 from sandbox_daemon.isolation.levels import Level
 from sandbox_daemon.process.command import CommandSpec
 from sandbox_daemon.process.link import AgentLink, Message
@@ -87,13 +88,24 @@ async def run_bash(
 async def _run(
     cell: Cell, link: AgentLink, spec: CommandSpec, terms: Terms, *, network: bool, limit_s: float
 ) -> Outcome:
-    running = start(link, spec)
-    try:
-        ran = await supervise(link, running, limit_s=limit_s, kill=cell.kill)
-    finally:
-        running.close()
+    with _group_of(cell) as group:
+        running = start(link, spec, group)
+        try:
+            ran = await supervise(link, running, limit_s=limit_s, kill=cell.kill)
+        finally:
+            running.close()
     isolated = terms.cuts_network and not network
     return bash_outcome(ran, limit_s=limit_s, level=terms.level.value, network_isolated=isolated)
+
+
+@contextlib.contextmanager
+def _group_of(cell: Cell) -> Iterator[CallGroup | None]:
+    group = cell.group.take()
+    try:
+        yield group
+    finally:
+        if group is not None:
+            cell.group.give_back(group)
 
 
 async def run_read(turn: Turn, arguments: ReadFileArguments) -> Outcome:

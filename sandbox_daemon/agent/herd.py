@@ -1,0 +1,224 @@
+"""The processes of a slot besides the agent: reaped, counted, and ended. Runs in the slot.
+
+The agent is parent or foster parent of every process of its slot (PID 1 of the namespace, or subreaper), so
+``ECHILD`` from wait is the proof that nothing runs any more.
+
+Where each command has a control group of its own (:class:`GroupedHerd`), commands run side by side and the
+daemon sees to it that a group is empty. Elsewhere (:class:`SweptHerd`) one command runs at a time, and its
+end is a sweep of everything: ``kill(-1)``, by which the kernel signals the whole PID namespace under its task
+list lock; a fork under way fails once its signal is pending, so nothing can hop out of it.
+"""
+
+from __future__ import annotations
+
+import os
+
+from sandbox_daemon.agent import commands, protocol
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+    from collections.abc import Iterator
+    from resource import struct_rusage
+else:
+    import _signal  # `signal` would pull `enum` into every agent
+
+_WALL = 0x40000000
+"""Also children that deliver no SIGCHLD: "no child left" must mean none of any kind. linux/wait.h."""
+_MAX_PROBES = 4096
+"""Descriptors looked at to tell who holds an output pipe; above it the answer is "held"."""
+
+
+class GroupedHerd:
+    """Commands that have a control group each."""
+
+    def __init__(self, mode: int) -> None:
+        self._mode = mode
+        self._commands: dict[int, commands.Command] = {}
+
+    def add(self, command: commands.Command) -> None:
+        """It was started."""
+        self._commands[command.pid] = command
+
+    def reap(self) -> list[commands.Command]:
+        """Collects who has died; the commands among them, ready to report."""
+        ended: list[commands.Command] = []
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG | _WALL)
+            except ChildProcessError:
+                return ended
+            if pid == 0:
+                return ended
+            command = self._commands.pop(pid, None)
+            if command is not None:
+                command.status = status
+                command.add_usage(usage)
+                ended.append(command)
+
+    def sweep(self, call_id: int) -> list[commands.Command]:
+        """Kills the group of one command. Its end is reaped and reported like any other."""
+        for command in self._commands.values():
+            if command.call_id == call_id:
+                os.write(command.kill_fd, b"1")
+        return []
+
+    def signal(self, call_id: int, number: int) -> None:
+        """To the command's process group; a group that is gone is fine."""
+        for command in self._commands.values():
+            if command.call_id == call_id:
+                _signal_group(command.pid, number)
+
+    def count(self) -> int:
+        """Processes that are alive or not yet reaped."""
+        return sum(1 for _ in _descendants(os.getpid()))
+
+    def leave(self) -> None:
+        """Takes along what the kernel would not, when the daemon is gone and cannot end the groups."""
+        if self._mode != protocol.SWEEP_NAMESPACE:
+            SweptHerd(self._mode).leave()
+
+
+class SweptHerd:
+    """One command at a time, and a sweep of the slot at its end."""
+
+    def __init__(self, mode: int) -> None:
+        self._mode = mode
+        self._command: commands.Command | None = None
+
+    def add(self, command: commands.Command) -> None:
+        """It was started."""
+        self._command = command
+
+    def reap(self) -> list[commands.Command]:
+        """Collects who has died. The command, when it was among them, swept clean and ready to report."""
+        ended = False
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG | _WALL)
+            except ChildProcessError:
+                return self._ended() if ended else []
+            if pid == 0:
+                break
+            ended = self._count(pid, status, usage) or ended
+        if not ended or self._command is None:
+            return []
+        self._command.held = self._held(self._command.pipes)
+        return self._sweep()
+
+    def sweep(self, call_id: int) -> list[commands.Command]:
+        """Kills and reaps everything; the command that was under way, ready to report."""
+        return self._sweep()
+
+    def signal(self, call_id: int, number: int) -> None:
+        """To the command's process group; a group that is gone is fine."""
+        if self._command is not None:
+            _signal_group(self._command.pid, number)
+
+    def count(self) -> int:
+        """Children that are alive or not yet reaped; those of other parents are found by the next reap."""
+        return sum(1 for _ in _descendants(os.getpid()))
+
+    def leave(self) -> None:
+        """Takes along what the kernel would not."""
+        if self._mode != protocol.SWEEP_NAMESPACE:
+            self._sweep()
+
+    def _sweep(self) -> list[commands.Command]:
+        while True:
+            self._kill()
+            try:
+                self._collect()
+            except ChildProcessError:
+                return self._ended()
+
+    def _ended(self) -> list[commands.Command]:
+        command, self._command = self._command, None
+        return [] if command is None else [command]
+
+    def _count(self, pid: int, status: int, usage: struct_rusage) -> bool:
+        if self._command is None:
+            return False
+        self._command.add_usage(usage)
+        if pid != self._command.pid:
+            return False
+        self._command.status = status
+        return True
+
+    def _collect(self) -> None:
+        """Waits until one round of killed processes is reaped. ChildProcessError: nothing is left."""
+        if self._mode == protocol.SWEEP_DESCENDANTS:
+            # Whoever forked while we walked /proc is found by the next round, so no wait may block on it.
+            self._reaped(os.wait4(-1, _WALL))
+            return
+        while True:
+            self._reaped(os.wait4(-1, _WALL))
+
+    def _reaped(self, found: tuple[int, int, struct_rusage]) -> None:
+        pid, status, usage = found
+        if not self._count(pid, status, usage) and self._command is not None:
+            self._command.swept += 1
+
+    def _kill(self) -> None:
+        if self._mode != protocol.SWEEP_DESCENDANTS:
+            try:
+                os.kill(-1, _signal.SIGKILL)
+            except ProcessLookupError:
+                return
+            return
+        for pid in list(_descendants(os.getpid())):
+            try:
+                os.kill(pid, _signal.SIGKILL)
+            except OSError:
+                continue
+
+    def _held(self, pipes: frozenset[tuple[int, int]]) -> bool:
+        probes = 0
+        for pid in _descendants(os.getpid()):
+            folder = f"/proc/{pid}/fd"
+            try:
+                names = os.listdir(folder)
+            except OSError:
+                continue
+            for name in names:
+                probes += 1
+                if probes > _MAX_PROBES or _file_behind(f"{folder}/{name}") in pipes:
+                    return True
+        return False
+
+
+def _signal_group(pid: int, number: int) -> None:
+    try:
+        os.killpg(pid, number)
+    except OSError:
+        return
+
+
+def _file_behind(path: str) -> tuple[int, int]:
+    try:
+        return commands.identity(os.stat(path))
+    except OSError:
+        return -1, -1
+
+
+def _descendants(pid: int) -> Iterator[int]:
+    """Process ids below ``pid``, as /proc shows them at this moment."""
+    pending = [pid]
+    while pending:
+        parent = pending.pop()
+        try:
+            threads = os.listdir(f"/proc/{parent}/task")
+        except OSError:
+            continue
+        for thread in threads:
+            children = _children(parent, thread)
+            pending.extend(children)
+            yield from children
+
+
+def _children(pid: int, thread: str) -> list[int]:
+    try:
+        with open(f"/proc/{pid}/task/{thread}/children", "rb") as file:
+            return [int(word) for word in file.read().split()]
+    except OSError:
+        return []
