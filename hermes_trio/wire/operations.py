@@ -88,6 +88,12 @@ class BashArguments:
     """Added to the slot's clean environment."""
     max_output_bytes: int = 65_536
     """Kept of each stream, half of it head and half tail; totals are counted exactly."""
+    no_output_limit_s: float | None = None
+    """Longest time in which the command may print nothing; ``None``: any."""
+    sha256: bool = False
+    """Also report the SHA-256 of each stream, whole."""
+    parallel: bool = False
+    """Run beside other such calls of the slot, where the host can tell their processes apart."""
 
 
 @frozen(kw_only=True)
@@ -98,7 +104,9 @@ class BashReport:
     """0..255; -1 when a limit or a cancel ended it; 128 + signal number when a signal did."""
     signal: int | None = None
     ending: str = "exited"
-    """``exited``, ``signalled``, ``limit``, ``cancelled``, ``output_limit``, ``oom``, ``sandbox_lost``."""
+    """``exited``, ``signalled``, ``limit``, ``cancelled``, ``output_limit``, ``no_output_limit``, ``oom``,
+    ``pids_limit``, ``sandbox_lost``. The two before the last: the command ended itself, with the exit code that
+    is told, after the slot had run into that limit."""
     duration_s: float
     kill_ms: float | None = None
     """How long it took until the whole process tree was gone, when it had to be killed."""
@@ -114,6 +122,16 @@ class BashReport:
     network_isolated: bool
     isolation: str
     """Level: ``ns``, ``uid`` or ``none``."""
+    order: tuple[tuple[int, int], ...] = ()
+    """In which order the streams came, when both did: runs of (1 or 2, bytes), as the daemon read them; what
+    comes within the first milliseconds counts as standard output first. Of a long alternation the first and
+    the last 256 runs; the totals say what is missing between them."""
+    oom_kills: int = 0
+    """Processes of the slot that the kernel killed for memory meanwhile."""
+    forks_refused: int = 0
+    """How often the slot's limit of processes refused one meanwhile."""
+    stdout_sha256: str | None = None
+    stderr_sha256: str | None = None
 
 
 @frozen(kw_only=True)

@@ -26,9 +26,9 @@ from pathlib import Path
 from typing import Final
 
 import trio
-from attrs import define, frozen
+from attrs import define
 
-from sandbox_daemon.isolation.hierarchies import counted
+from sandbox_daemon.isolation.hierarchies import Hits, counted
 
 _READ_BYTES: Final = 4096
 
@@ -77,18 +77,6 @@ class CallGroup:
             os.close(descriptor)
         with contextlib.suppress(OSError):
             self.path.rmdir()
-
-
-@frozen
-class Hits:
-    """How often the slot ran into limits, counted by the kernel: OOM kills, and forks refused."""
-
-    oom: int = 0
-    forks: int = 0
-
-    def since(self, before: Hits) -> Hits:
-        """What came after ``before``."""
-        return Hits(self.oom - before.oom, self.forks - before.forks)
 
 
 class SlotGroup:

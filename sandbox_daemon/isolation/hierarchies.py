@@ -124,3 +124,15 @@ def counted(text: str, name: str) -> int:
         if word == name and value.isdigit():
             return int(value)
     return 0
+
+
+@frozen
+class Hits:
+    """How often the slot ran into limits, counted by the kernel: OOM kills, and forks refused."""
+
+    oom: int = 0
+    forks: int = 0
+
+    def since(self, before: Hits) -> Hits:
+        """What came after ``before``."""
+        return Hits(self.oom - before.oom, self.forks - before.forks)

@@ -8,7 +8,8 @@ import signal
 import socket
 import struct
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 import trio
@@ -17,7 +18,8 @@ from attrs import define, field
 from sandbox_daemon.agent import protocol
 from sandbox_daemon.isolation.cgroups import SlotGroup
 from sandbox_daemon.isolation.levels import Level
-from sandbox_daemon.isolation.policy import Launch, command_line
+from sandbox_daemon.isolation.policy import Launch, command_line, stage
+from sandbox_daemon.isolation.staging import call_staged
 from sandbox_daemon.process.outcome import AgentStartError
 
 START_LIMIT_S: Final = 20.0
@@ -92,7 +94,8 @@ async def start_agent(
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         with group.entrances() as entrances:
             ours.sendmsg([configuration], _rights(entrances))
-        launcher = _fork(launch, code_fd=code_fd, sock=theirs, complaints=complaints)
+        fork = partial(_fork, launch, code_fd=code_fd, sock=theirs, complaints=complaints)
+        launcher = await _staged(launch, fork)
         theirs.close()
         try:
             return await _greeted(launch, group, launcher, ours, complaints)
@@ -108,8 +111,16 @@ async def start_agent(
         os.close(complaints)
 
 
+async def _staged(launch: Launch, fork: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+    if not launch.staged:
+        return fork()
+    try:
+        return await trio.to_thread.run_sync(call_staged, fork, stage(launch))
+    except OSError as error:
+        raise AgentStartError(f"its file systems could not be mounted: {error.strerror}") from error
+
+
 def _fork(launch: Launch, *, code_fd: int, sock: socket.socket, complaints: int) -> subprocess.Popen[bytes]:
-    drops_here = launch.uid is not None and launch.private_base is None
     arguments = command_line(launch, code_fd=code_fd, socket_fd=sock.fileno())
     try:
         return subprocess.Popen(  # noqa: S603 - our own argument list, no shell
@@ -121,9 +132,9 @@ def _fork(launch: Launch, *, code_fd: int, sock: socket.socket, complaints: int)
             env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
             pass_fds=(code_fd, sock.fileno()),
             start_new_session=True,
-            user=launch.uid if drops_here else None,
-            group=launch.uid if drops_here else None,
-            extra_groups=[] if drops_here else None,
+            user=launch.uid,
+            group=launch.uid,
+            extra_groups=None if launch.uid is None else [],
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise AgentStartError(f"{arguments[0]} could not be run: {error}") from error

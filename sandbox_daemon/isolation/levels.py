@@ -64,6 +64,7 @@ class Isolation:
         interpreter: absolute path of the Python that runs the agents.
         bwrap: absolute path of bubblewrap; empty below level ``ns``.
         seccomp: whether the kernel takes our filter on this machine.
+        volumes: whether each slot can have a file system of its own.
     """
 
     level: Level
@@ -72,6 +73,7 @@ class Isolation:
     interpreter: str = ""
     bwrap: str = ""
     seccomp: bool = False
+    volumes: bool = False
 
 
 def cuts_network(isolation: Isolation) -> bool:

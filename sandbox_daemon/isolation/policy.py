@@ -9,7 +9,6 @@ and a thread of Trio's cache ends after 10 s. The agent's socket does that job.
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Container
 from pathlib import Path
 from typing import Final
@@ -42,6 +41,9 @@ class SlotLimits:
         cpus: processor time, in cores, by control group only.
         max_open_files: RLIMIT_NOFILE of each process.
         max_file_bytes: RLIMIT_FSIZE: the largest file.
+        disk_bytes: size of the file system that the workspace is on, where the host has volumes.
+        max_files: its inodes.
+        max_drained_bytes: a command that prints more, both streams together, is ended.
         tmp_bytes: size of ``/tmp`` and of ``/dev/shm``, each; memory until it is freed.
     """
 
@@ -50,6 +52,9 @@ class SlotLimits:
     cpus: float = 1.0
     max_open_files: int = 1024
     max_file_bytes: int = 2 * 1024 * _MIB
+    disk_bytes: int = 2 * 1024 * _MIB
+    max_files: int = 200_000
+    max_drained_bytes: int = 4 * 1024 * _MIB
     tmp_bytes: int = 256 * _MIB
 
 
@@ -59,7 +64,8 @@ class Launch:
 
     Args:
         level: level of isolation.
-        workspace: the slot's folder on the host.
+        workspace: the slot's folder, on its device or, without one, on the host.
+        device: of the file system that the workspace is on; empty: the host's.
         etc: the folder for ``/etc``; level ``ns`` only.
         etc_binds: names below ``/etc`` to bind from the host.
         layout: the system's top-level folders.
@@ -69,8 +75,7 @@ class Launch:
         network: leave the host's network in.
         seccomp: install the filter.
         limits: the slot's bounds.
-        private_base: a folder above ``workspace`` and ``etc`` that strangers cannot reach. It is bound, as
-            root and in a mount namespace of the launch, to a place that they can.
+        private: the slot's uid cannot reach ``workspace`` and ``etc`` where they are.
     """
 
     level: Level
@@ -84,11 +89,25 @@ class Launch:
     network: bool = False
     seccomp: bool = False
     limits: SlotLimits = SlotLimits()
-    private_base: str | None = None
+    private: bool = False
+    device: str = ""
+
+    @property
+    def staged(self) -> bool:
+        """Whether mounts come before bubblewrap, made as root in a mount namespace of the launch."""
+        return self.private or bool(self.device)
 
 
-_STAGE = "/mnt"
-"""Where a private base is bound for bubblewrap to find it; exists on every Linux (FHS)."""
+STAGE: Final = "/mnt"
+"""Where bubblewrap finds what is staged; exists on every Linux (FHS)."""
+_STAGED_ETC: Final = f"{STAGE}/etc"
+_STAGED_SLOT: Final = f"{STAGE}/slot"
+
+
+def stage(launch: Launch) -> tuple[tuple[str, str], ...]:
+    """Folders and devices to mount, and where below :data:`STAGE`."""
+    source = launch.device or os.path.dirname(launch.workspace)
+    return ((launch.etc, _STAGED_ETC), (source, _STAGED_SLOT)) if launch.staged else ()
 
 
 def root_inside(launch: Launch) -> str:
@@ -97,12 +116,11 @@ def root_inside(launch: Launch) -> str:
 
 
 def command_line(launch: Launch, *, code_fd: int, socket_fd: int) -> list[str]:
-    """What to execute: as the slot's uid, except with a private base, which begins as root."""
+    """What to execute, as the slot's uid."""
     agent = [launch.interpreter, "-I", "-S", "-c", BOOT, str(code_fd), str(socket_fd)]
     if launch.level is not Level.NS:
         return agent
-    sandboxed = [launch.bwrap, *_namespaces(launch), *_mounts(launch), "--", *agent]
-    return sandboxed if launch.private_base is None else [*_staged(launch), *sandboxed]
+    return [launch.bwrap, *_namespaces(launch), *_mounts(launch), "--", *agent]
 
 
 def _namespaces(launch: Launch) -> list[str]:
@@ -122,7 +140,8 @@ def _mounts(launch: Launch) -> list[str]:
         arguments += ["--symlink", target, path]
     for path in launch.layout.folders:
         arguments += ["--ro-bind", path, path]
-    arguments += ["--ro-bind", _seen(launch, launch.etc), "/etc"]
+    etc, workspace = _sources(launch)
+    arguments += ["--ro-bind", etc, "/etc"]
     for name in launch.etc_binds:
         arguments += ["--ro-bind", f"/etc/{name}", f"/etc/{name}"]
     arguments += ["--proc", "/proc", "--dev", "/dev", *bounded, _SHARED_MEMORY, "--remount-ro", "/dev"]
@@ -137,23 +156,16 @@ def _mounts(launch: Launch) -> list[str]:
         _TEMPORARY,
         _TEMPORARY_2,
     ]
-    arguments += ["--bind", _seen(launch, launch.workspace), WORKSPACE, "--remount-ro", "/"]
+    arguments += ["--bind", workspace, WORKSPACE, "--remount-ro", "/"]
     return [*arguments, "--chdir", WORKSPACE]
 
 
-def _seen(launch: Launch, path: str) -> str:
-    """The path as the slot's uid can reach it during the launch."""
-    if launch.private_base is None:
-        return path
-    return _STAGE + path.removeprefix(launch.private_base)
-
-
-def _staged(launch: Launch) -> list[str]:
-    assert launch.private_base is not None
-    drop = ["setpriv", "--reuid", str(launch.uid), "--regid", str(launch.uid), "--clear-groups", "--"]
-    script = f'mount --bind "$1" {_STAGE} && shift && exec {shlex.join(drop)} "$@"'
-    unshare = ["unshare", "--mount", "--propagation", "private", "--"]
-    return [*unshare, "/bin/sh", "-c", script, "sh", launch.private_base]
+def _sources(launch: Launch) -> tuple[str, str]:
+    """Where bubblewrap finds ``/etc`` and the workspace."""
+    if not launch.staged:
+        return launch.etc, launch.workspace
+    inside = launch.workspace if launch.device else "/" + os.path.basename(launch.workspace)
+    return _STAGED_ETC, _STAGED_SLOT + inside
 
 
 def sweep_mode(level: Level, *, own_uid: bool) -> int:

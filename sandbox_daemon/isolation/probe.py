@@ -22,9 +22,11 @@ from attrs import evolve
 from hermes_trio.errors import HermesTrioError, UnavailableError
 from hermes_trio.wire.operations import BashArguments
 from sandbox_daemon.isolation import suite
+from sandbox_daemon.isolation.findings import described, no_volumes
 from sandbox_daemon.isolation.host import find_bwrap, find_interpreter
 from sandbox_daemon.isolation.levels import Isolation, Level, Missing, Policy
 from sandbox_daemon.isolation.seccomp import build_filter
+from sandbox_daemon.isolation.volumes import VolumeMaker
 from sandbox_daemon.slots.pool import Outcome, SlotPoolConfig, open_slot_pool
 
 __all__ = ["Isolation", "Level", "Missing", "Policy", "probe"]
@@ -87,9 +89,10 @@ def _levels(policy: Policy) -> Iterator[Level]:
 
 
 def _announce(found: Isolation, policy: Policy) -> None:
-    if found.level is not Level.NS and policy is not Policy.NONE:
+    if policy is not Policy.NONE:
         for item in found.missing:
             logger.warning("isolation lacks %s: %s. %s", item.name, item.why, item.mend)
+    if found.level is not Level.NS and policy is not Policy.NONE:
         logger.warning("RUNNING AT ISOLATION LEVEL %r, below 'ns'", found.level.value)
 
 
@@ -106,7 +109,7 @@ async def _try_level(level: Level, data_dir: Path) -> Isolation:
         why="the kernel refused the filter",
         mend="Use a kernel with CONFIG_SECCOMP_FILTER, and a container profile that allows seccomp(2).",
     )
-    found = await _attack(_candidate(level, seccomp=False), data_dir)
+    found = await _attack(evolve(candidate, seccomp=False), data_dir)
     return evolve(found, missing=(missing, *found.missing))
 
 
@@ -115,7 +118,7 @@ def _candidate(level: Level, *, seccomp: bool) -> Isolation:
     root = os.geteuid() == 0
     return Isolation(
         level=level,
-        mechanisms=_mechanisms(level, root=root, seccomp=seccomp),
+        mechanisms={},
         interpreter=find_interpreter(within_usr=level is Level.NS, for_stranger=isolated and root),
         bwrap=find_bwrap() if level is Level.NS else "",
         seccomp=seccomp,
@@ -129,13 +132,35 @@ async def _attack(candidate: Isolation, data_dir: Path) -> Isolation:
         tempfile.TemporaryDirectory(dir=data_dir, prefix=".probe-") as folder,
         socket.create_server(("127.0.0.1", 0)) as listener,
     ):
-        script = suite.build_script(daemon_pid=os.getpid(), port=listener.getsockname()[1])
-        async with open_slot_pool(SlotPoolConfig(slots=1, data_dir=Path(folder)), candidate) as pool:
+        candidate = _with_volumes(candidate, Path(folder))
+        script = suite.build_script(
+            daemon_pid=os.getpid(), port=listener.getsockname()[1], interpreter=candidate.interpreter
+        )
+        config = SlotPoolConfig(slots=1, data_dir=Path(folder), limits=suite.LIMITS)
+        async with open_slot_pool(config, candidate) as pool:
             lease = await pool.acquire(owner="probe", trajectory_id="")
             outcome = await pool.bash(lease, BashArguments(command=script), limit_s=_SUITE_LIMIT_S)
             survivors = pool.statistics().quarantined
             await pool.quiesce(lease)
-    return _judge(candidate, outcome, survivors)
+            setting = pool.setting
+    return described(candidate, _judge(candidate, outcome, survivors), setting)
+
+
+def _with_volumes(candidate: Isolation, folder: Path) -> Isolation:
+    """Volumes, when one can be made. Blocking for a tenth of a second; nothing else runs yet."""
+    if candidate.level is not Level.NS or os.geteuid() != 0:
+        return candidate
+    try:
+        maker = VolumeMaker(folder, size_bytes=suite.LIMITS.disk_bytes, max_files=suite.LIMITS.max_files)
+        try:
+            maker.make().close()
+        finally:
+            maker.close()
+    except UnavailableError as error:
+        return evolve(candidate, missing=(no_volumes(str(error).removesuffix(error.mend), error.mend),))
+    except OSError as error:
+        return evolve(candidate, missing=(no_volumes(f"no loop device: {error.strerror}"),))
+    return evolve(candidate, volumes=True)
 
 
 @contextlib.contextmanager
@@ -148,57 +173,15 @@ def _secret_variable() -> Iterator[None]:
         del os.environ[suite.PROBE_VARIABLE]
 
 
-def _judge(candidate: Isolation, outcome: Outcome, survivors: int) -> Isolation:
+def _judge(candidate: Isolation, outcome: Outcome, survivors: int) -> Mapping[str, bool]:
+    """Which attempts were held. ``UnavailableError`` when one was not that its level promises to hold."""
     if outcome.data.get("exit_code") != 0 or survivors:
         raise UnavailableError(f"the hostile suite did not end well: {outcome.error or 'a process escaped'}")
     answers = suite.read_answers(outcome.payload.decode("utf-8", "replace"))
     breached = suite.breaches(candidate.level, answers)
     if breached:
         raise UnavailableError(f"a slot could get at: {', '.join(breached)}")
-    open_ends = [
-        _OPEN_ENDS[name] for name in ("network",) if not answers[name] and candidate.level is Level.UID
-    ]
-    return evolve(candidate, missing=(*open_ends, *_BOUNDS))
-
-
-_OPEN_ENDS: Final = {
-    "network": Missing(
-        name="network",
-        why="slots reach the host's network whatever a call asks for",
-        mend="Allow user namespaces, or a seccomp filter, so that the network can be cut.",
-    )
-}
-_BOUNDS: Final = (
-    Missing(
-        name="memory limit",
-        why="this version bounds processes, files and /tmp, not the memory of a slot",
-        mend="Run the daemon in a cgroup or container with a memory limit.",
-    ),
-    Missing(
-        name="disk limit",
-        why="this version bounds single files, not the size of a workspace",
-        mend="Put the data directory on a file system of its own.",
-    ),
-)
-
-
-def _mechanisms(level: Level, *, root: bool, seccomp: bool) -> Mapping[str, str]:
-    cut = "network namespace" if level is Level.NS else "seccomp: no sockets but AF_UNIX"
-    identity = "a uid per slot" if root else "the daemon's uid"
-    return {
-        "processes": {
-            Level.NS: "PID namespace",
-            Level.UID: "kill(-1) as the slot's uid",
-            Level.NONE: "subreaper",
-        }[level],
-        "files": "mount namespace, openat2" if level is Level.NS else "openat2",
-        "identity": identity if level is not Level.NONE else "the daemon's uid",
-        "system calls": "seccomp filter" if seccomp else "none",
-        "network": cut if level is Level.NS or seccomp else "none",
-        "process count": "RLIMIT_NPROC" if level is Level.NS or (level is Level.UID and root) else "none",
-        "memory": "none",
-        "disk": "RLIMIT_FSIZE",
-    }
+    return answers
 
 
 def _missing_level(level: Level, error: Exception) -> Missing:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from sandbox_daemon.isolation.levels import Level
+from sandbox_daemon.isolation.policy import SlotLimits
 
 HELD: Final = "held"
 
@@ -25,11 +26,32 @@ _ATTEMPTS: Final = {
     "filter": 'grep -qv "^Seccomp:.2" <<< "$(grep ^Seccomp: /proc/self/status)"',
     "privileges": 'grep -qv "^NoNewPrivs:.1" <<< "$(grep ^NoNewPrivs: /proc/self/status)"',
     "network": "exec 3<>/dev/tcp/127.0.0.1/{port}",
+    "disk": "head -c {disk_bytes} /dev/zero > fill; s=$?; rm -f fill; [ $s = 0 ]",
+    "memory": '{interpreter} -c "bytearray({memory_bytes})"',
+    "process count": "{interpreter} -c '{forks}' {processes}",
 }
-"""Succeeding is failing."""
+"""Succeeding is failing. The last three go past the limits of :data:`LIMITS`."""
+
+LIMITS: Final = SlotLimits(
+    max_processes=48, memory_bytes=128 << 20, disk_bytes=16 << 20, max_files=1024, max_file_bytes=1 << 30
+)
+"""Small, so that going past them is cheap."""
+_FORKS: Final = """
+import os, signal, sys
+pids = []
+try:
+    for _ in range(int(sys.argv[1])):
+        pid = os.fork()
+        if pid == 0:
+            signal.pause()
+        pids.append(pid)
+finally:
+    for pid in pids:
+        os.kill(pid, 9)
+"""
 
 _MUST_HOLD: Final[Mapping[Level, frozenset[str]]] = {
-    Level.NS: frozenset(_ATTEMPTS) - {"filter"},
+    Level.NS: frozenset(_ATTEMPTS) - {"filter", "disk", "memory", "process count"},
     Level.UID: frozenset({"shadow", "sysctl", "system", "remount", "peers", "variables", "privileges"}),
     Level.NONE: frozenset(),
 }
@@ -37,11 +59,21 @@ _MUST_HOLD: Final[Mapping[Level, frozenset[str]]] = {
 PROBE_VARIABLE: Final = "HERMES_PROBE"
 
 
-def build_script(*, daemon_pid: int, port: int) -> str:
+def build_script(*, daemon_pid: int, port: int, interpreter: str) -> str:
     """The suite, for ``bash -c``. It ends with a process that tries to outlive it."""
+    words = {
+        "daemon_pid": daemon_pid,
+        "daemon_variable": PROBE_VARIABLE,
+        "disk_bytes": 2 * LIMITS.disk_bytes,
+        "forks": _FORKS,
+        "interpreter": interpreter,
+        "memory_bytes": 2 * LIMITS.memory_bytes,
+        "port": port,
+        "processes": 2 * LIMITS.max_processes,
+    }
     lines = []
     for name, attempt in _ATTEMPTS.items():
-        command = attempt.format(daemon_pid=daemon_pid, port=port, daemon_variable=PROBE_VARIABLE)
+        command = attempt.format(**words)
         lines.append(f"if ( {command} ) >/dev/null 2>&1; then echo {name} open; else echo {name} held; fi")
     return "\n".join([*lines, "setsid sleep 3600 &", "exit 0"])
 
@@ -50,7 +82,7 @@ def read_answers(output: str) -> dict[str, bool]:
     """Which attempts were held; one that did not answer counts as open."""
     answers = dict.fromkeys(_ATTEMPTS, False)
     for line in output.splitlines():
-        name, _, verdict = line.partition(" ")
+        name, _, verdict = line.rpartition(" ")
         if name in answers:
             answers[name] = verdict == HELD
     return answers

@@ -7,13 +7,11 @@ from typing import Final
 
 from attrs import frozen
 
-from sandbox_daemon.process.output import BoundedCapture
+from sandbox_daemon.process.output import BoundedCapture, Order
 
 MAX_INLINE_COMMAND: Final = 100 * 1024
 """execve takes 128 KiB for one argument; longer commands are sourced from a memfd."""
 MAX_COMMAND_BYTES: Final = 1024 * 1024
-DRAIN_CAP_BYTES: Final = 256 * 1024 * 1024
-"""Both streams together; a command that prints more is ended."""
 
 
 @frozen(kw_only=True)
@@ -27,6 +25,9 @@ class CommandSpec:
         environment: additions, as :func:`protocol.pack_environment` packs them.
         stdin: ``b""`` means ``/dev/null``.
         max_output_bytes: kept of each stream.
+        max_drained_bytes: of both streams together; a command that prints more is ended.
+        no_output_limit_s: longest silence; ``None`` allows any.
+        hashed: count the SHA-256 of each stream.
     """
 
     command: bytes
@@ -35,6 +36,9 @@ class CommandSpec:
     environment: bytes = b""
     stdin: bytes = b""
     max_output_bytes: int = 65_536
+    max_drained_bytes: int = 256 * 1024 * 1024
+    no_output_limit_s: float | None = None
+    hashed: bool = False
 
 
 class Ending(StrEnum):
@@ -44,6 +48,9 @@ class Ending(StrEnum):
     LIMIT = "limit"
     CANCELLED = "cancelled"
     OUTPUT_LIMIT = "output_limit"
+    NO_OUTPUT_LIMIT = "no_output_limit"
+    OOM = "oom"
+    PIDS_LIMIT = "pids_limit"
     SANDBOX_LOST = "sandbox_lost"
 
 
@@ -83,6 +90,7 @@ class Ran:
         report: ``None`` when the agent was lost or had to be killed.
         stdout: what is kept of it.
         stderr: likewise.
+        order: in which the two came.
         duration_s: from the request to the end of everything.
         kill_ms: how long the ladder took, when it was climbed.
         dead: false: it could not be shown that everything is gone; the slot must not be used again.
@@ -92,6 +100,7 @@ class Ran:
     report: Exit | Refusal | None
     stdout: BoundedCapture
     stderr: BoundedCapture
+    order: Order
     duration_s: float
     kill_ms: float | None = None
     dead: bool = True

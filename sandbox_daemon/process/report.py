@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import assert_never
+from typing import Any, Final, assert_never
+
+from attrs import frozen
 
 from hermes_trio.errors import Provenance
 from sandbox_daemon.agent import protocol
-from sandbox_daemon.process.command import Ending, Ran, Refusal
+from sandbox_daemon.isolation.hierarchies import Hits
+from sandbox_daemon.process.command import Ending, Exit, Ran, Refusal
 from sandbox_daemon.process.outcome import Outcome
 
 EXIT_CODE_OF_A_KILL = -1
@@ -16,14 +19,48 @@ _CWD_ERRNOS = frozenset({errno.EACCES, errno.ELOOP, errno.ENAMETOOLONG})
 """What a directory of the slot's own making can answer, and the shell cannot."""
 
 
+@frozen(kw_only=True)
+class Terms:
+    """Under which a command ran.
+
+    Args:
+        limit_s: its limit.
+        level: of isolation.
+        network_isolated: it was kept off the network.
+        hits: how often the slot ran into its limits meanwhile.
+        memory_bytes: the slot's limit.
+        processes: likewise.
+    """
+
+    limit_s: float
+    level: str
+    network_isolated: bool
+    hits: Hits = Hits()
+    memory_bytes: int = 0
+    processes: int = 0
+
+
+def ending_of(ran: Ran, hits: Hits) -> Ending:
+    """The terminal state. An exit that failed because the slot ran into a limit is that limit's."""
+    if ran.ending is Ending.EXITED and isinstance(ran.report, Exit) and ran.report.status != 0:
+        if hits.oom:
+            return Ending.OOM
+        if hits.forks:
+            return Ending.PIDS_LIMIT
+    return ran.ending
+
+
+_BY_ITSELF: Final = (Ending.EXITED, Ending.OOM, Ending.PIDS_LIMIT)
+
+
 def classify(ending: Ending, status: int) -> tuple[str, int, int | None]:
     """The report's ``ending``, ``exit_code`` and ``signal``, from the terminal state and a wait status."""
-    if ending is not Ending.EXITED:
+    if ending not in _BY_ITSELF:
         return ending.value, EXIT_CODE_OF_A_KILL, None
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
-        return "signalled", 128 + number, number
-    return "exited", os.WEXITSTATUS(status), None
+        return "signalled" if ending is Ending.EXITED else ending.value, 128 + number, number
+    return ending.value, os.WEXITSTATUS(status), None
 
 
 def provenance_of(ending: Ending, exit_code: int) -> Provenance:
@@ -31,7 +68,7 @@ def provenance_of(ending: Ending, exit_code: int) -> Provenance:
     match ending:
         case Ending.EXITED:
             return Provenance.OK if exit_code == 0 else Provenance.TOOL_ERROR
-        case Ending.LIMIT | Ending.OUTPUT_LIMIT:
+        case Ending.LIMIT | Ending.OUTPUT_LIMIT | Ending.NO_OUTPUT_LIMIT | Ending.OOM | Ending.PIDS_LIMIT:
             return Provenance.LIMIT_EXCEEDED
         case Ending.CANCELLED:
             return Provenance.CANCELLED
@@ -41,15 +78,22 @@ def provenance_of(ending: Ending, exit_code: int) -> Provenance:
             assert_never(unreachable)
 
 
-def error_of(ending: Ending, exit_code: int, *, limit_s: float, total: int) -> str:
+def error_of(ending: Ending, exit_code: int, ran: Ran, terms: Terms) -> str:
     """One line; the ancestor's texts where it had one."""
+    total = ran.stdout.total + ran.stderr.total
     match ending:
         case Ending.EXITED:
             return "" if exit_code == 0 else f"Exit code: {exit_code}"
         case Ending.LIMIT:
-            return f"Command timed out after {limit_s}s"
+            return f"Command timed out after {terms.limit_s}s"
         case Ending.OUTPUT_LIMIT:
             return f"Output limit: the command was ended after printing {total} bytes"
+        case Ending.NO_OUTPUT_LIMIT:
+            return "No-output limit: the command was ended after printing nothing for too long"
+        case Ending.OOM:
+            return f"Memory limit of {terms.memory_bytes} bytes reached (exit code: {exit_code})"
+        case Ending.PIDS_LIMIT:
+            return f"Limit of {terms.processes} processes reached (exit code: {exit_code})"
         case Ending.CANCELLED:
             return "Cancelled"
         case Ending.SANDBOX_LOST:
@@ -58,12 +102,13 @@ def error_of(ending: Ending, exit_code: int, *, limit_s: float, total: int) -> s
             assert_never(unreachable)
 
 
-def bash_outcome(ran: Ran, *, limit_s: float, level: str, network_isolated: bool) -> Outcome:
+def bash_outcome(ran: Ran, terms: Terms) -> Outcome:
     """The outcome of a command that was started, or that the agent refused to start."""
     if isinstance(ran.report, Refusal):
         return spawn_refusal(ran.report)
     usage = ran.report
-    ending, exit_code, signal = classify(ran.ending, usage.status if usage else 0)
+    state = ending_of(ran, terms.hits)
+    ending, exit_code, signal = classify(state, usage.status if usage else 0)
     out, err = ran.stdout, ran.stderr
     stdout, stderr = out.kept(), err.kept()
     # By hand: this runs for every command, and the codec's unstructuring costs ten times as much.
@@ -79,17 +124,30 @@ def bash_outcome(ran: Ran, *, limit_s: float, level: str, network_isolated: bool
         "pipe_still_held": bool(usage and usage.held),
         "cpu_s": usage.cpu_us / 1e6 if usage else None,
         "peak_memory_bytes": usage.peak_kib * 1024 if usage else None,
-        "sandboxed": level != "none",
-        "network_isolated": network_isolated,
-        "isolation": level,
+        "sandboxed": terms.level != "none",
+        "network_isolated": terms.network_isolated,
+        "isolation": terms.level,
+        **_seldom(ran, terms.hits),
     }
     return Outcome(
-        provenance=provenance_of(ran.ending, exit_code),
-        error=error_of(ran.ending, exit_code, limit_s=limit_s, total=out.total + err.total),
+        provenance=provenance_of(state, exit_code),
+        error=error_of(state, exit_code, ran, terms),
         data=data,
         segments=(len(stdout), len(stderr)),
         payload=stdout + stderr,
     )
+
+
+def _seldom(ran: Ran, hits: Hits) -> dict[str, Any]:
+    """Members that most commands have no use for are left out, which means their defaults."""
+    values = {
+        "order": ran.order.runs(),
+        "oom_kills": hits.oom,
+        "forks_refused": hits.forks,
+        "stdout_sha256": ran.stdout.sha256,
+        "stderr_sha256": ran.stderr.sha256,
+    }
+    return {name: value for name, value in values.items() if value}
 
 
 def spawn_refusal(refusal: Refusal) -> Outcome:
@@ -102,6 +160,9 @@ def spawn_refusal(refusal: Refusal) -> Outcome:
     if refusal.code in _CWD_ERRNOS:
         text = f"bash: field 'cwd': {os.strerror(refusal.code)}"
         return Outcome(provenance=Provenance.INVALID_REQUEST, error=text)
+    if refusal.code == errno.EAGAIN:
+        text = "The command could not be started: the slot's limit of processes is reached"
+        return Outcome(provenance=Provenance.LIMIT_EXCEEDED, error=text)
     if refusal.code == errno.E2BIG:
         text = "bash: field 'environment': too long for the system together with the command"
         return Outcome(provenance=Provenance.INVALID_REQUEST, error=text)

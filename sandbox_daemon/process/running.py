@@ -13,7 +13,6 @@ from attrs import evolve
 from sandbox_daemon.agent import protocol
 from sandbox_daemon.isolation.cgroups import CallGroup
 from sandbox_daemon.process.command import (
-    DRAIN_CAP_BYTES,
     MAX_INLINE_COMMAND,
     CommandSpec,
     Exit,
@@ -53,9 +52,13 @@ class Running:
         self._group = group
         self._began_us = group.cpu_us() if group is not None else 0
         self.call_id = call_id
-        self.stdout = BoundedCapture(spec.max_output_bytes)
-        self.stderr = BoundedCapture(spec.max_output_bytes)
-        self._captures = dict(zip(pipes, (self.stdout, self.stderr), strict=True))
+        self.stdout = BoundedCapture(spec.max_output_bytes, hashed=spec.hashed)
+        self.stderr = BoundedCapture(spec.max_output_bytes, hashed=spec.hashed)
+        self.order = Order()
+        self._captures = dict(zip(pipes, ((1, self.stdout), (2, self.stderr)), strict=True))
+        self.spec = spec
+        self.heard_at = trio.current_time()
+        """When it last printed something, as far as that was noticed; at first, when it was started."""
         self.noticed = trio.Event()
         self.finished = trio.Event()
         self.report: Exit | Refusal | None = None
@@ -118,15 +121,18 @@ class Running:
         if size == 0:
             self._drop(pipe)
             return False
-        self._captures[pipe].feed(_view[:size])
-        if self.stdout.total + self.stderr.total > DRAIN_CAP_BYTES and not self.overflowed:
+        stream, capture = self._captures[pipe]
+        capture.feed(_view[:size])
+        self.order.note(stream, size)
+        self.heard_at = trio.current_time()
+        if self.stdout.total + self.stderr.total > self.spec.max_drained_bytes and not self.overflowed:
             self.overflowed = True
             self.noticed.set()
         return True
 
     def _drain(self, pipe: int) -> None:
         """What was written before the exit is there now; nobody is left who could write more."""
-        capture = self._captures[pipe]
+        _, capture = self._captures[pipe]
         end = capture.total + _FINAL_DRAIN_BYTES
         while capture.total < end and self._take(pipe):
             pass

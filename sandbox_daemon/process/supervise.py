@@ -2,14 +2,14 @@
 
 ::
 
-    limit passes      SIGTERM to the process group, 250 ms
+    a limit passes    SIGTERM to the process group, 250 ms
     cancel, overflow  (no grace)
                       sweep, by the agent, of the command's group (or, where calls have none, of the whole
                       slot), until the kernel says that nothing is left, 500 ms
                       kill of the slot from outside, PID 1 included: the kernel ends the namespace, 2 s
                       not shown dead: the slot is quarantined
 
-How a command ended is decided once, by whichever came first: its exit, its limit, its cancel, the drain cap.
+How a command ended is decided once, by whichever came first: its exit, a limit, its cancel, the drain cap.
 """
 
 from __future__ import annotations
@@ -51,22 +51,35 @@ async def supervise(link: AgentLink, running: Running, *, limit_s: float, kill: 
                 await running.noticed.wait()
             if not running.noticed.is_set():
                 running.watch()
-                await running.noticed.wait()
+                await _noticed_or_silent(running)
     except trio.Cancelled:
         with trio.CancelScope(shield=True):
             await _end(link, running, soft=False, kill=kill)
         raise
-    ending = _first_event(running)
+    ending = _first_event(running, late=trio.current_time() - began >= limit_s)
     if ending is Ending.EXITED and running.finished.is_set():
         return _ran(running, ending, trio.current_time() - began)
     return await _stop(link, running, ending, began=began, kill=kill)
+
+
+async def _noticed_or_silent(running: Running) -> None:
+    """Until there is something to act on, or nothing was printed for too long."""
+    silence_s = running.spec.no_output_limit_s
+    if silence_s is None:
+        await running.noticed.wait()
+        return
+    while trio.current_time() < running.heard_at + silence_s:
+        with trio.move_on_at(running.heard_at + silence_s):
+            await running.noticed.wait()
+            return
+    await trio.lowlevel.checkpoint()
 
 
 async def _stop(link: AgentLink, running: Running, ending: Ending, *, began: float, kill: Kill) -> Ran:
     """Something but its own exit ended it, or it left behind what is slow to die."""
     stopped = trio.current_time()
     with trio.CancelScope(shield=True):
-        dead = await _end(link, running, soft=ending is Ending.LIMIT, kill=kill)
+        dead = await _end(link, running, soft=ending in _SOFT, kill=kill)
     now = trio.current_time()
     return _ran(running, ending, now - began, kill_ms=(now - stopped) * 1000.0, dead=dead)
 
@@ -79,18 +92,24 @@ def _ran(
         report=running.report,
         stdout=running.stdout,
         stderr=running.stderr,
+        order=running.order,
         duration_s=duration_s,
         kill_ms=kill_ms,
         dead=dead,
     )
 
 
-def _first_event(running: Running) -> Ending:
+_SOFT: Final = (Ending.LIMIT, Ending.NO_OUTPUT_LIMIT)
+
+
+def _first_event(running: Running, *, late: bool) -> Ending:
     if running.report is not None:
         return Ending.EXITED
     if running.finished.is_set():
         return Ending.SANDBOX_LOST
-    return Ending.OUTPUT_LIMIT if running.overflowed else Ending.LIMIT
+    if running.overflowed:
+        return Ending.OUTPUT_LIMIT
+    return Ending.LIMIT if late else Ending.NO_OUTPUT_LIMIT
 
 
 async def _end(link: AgentLink, running: Running, *, soft: bool, kill: Kill) -> bool:

@@ -82,6 +82,8 @@ class Cell:
         """
         await self.stop()
         self.storage.discard_slot(self.slot)
+        if self.storage.wants_volume(self.slot):
+            await trio.to_thread.run_sync(self.storage.make_volume, self.slot)
         self.storage.make_slot(self.slot, self.template.uid)
         await self.start(network=network)
         processes, entries = await self.survey()
@@ -97,7 +99,8 @@ class Cell:
             AgentStartError: it did not come up.
         """
         assert self.agent is None
-        launch = evolve(self.template, network=network)
+        device, workspace = self.storage.location(self.slot)
+        launch = evolve(self.template, network=network, device=device, workspace=workspace)
         message = configuration(
             launch,
             machine=os.uname().machine,

@@ -14,12 +14,13 @@ from attrs import define, field
 from hermes_trio.errors import UnavailableError
 from hermes_trio.wire.frames import SlotId
 from sandbox_daemon.agent.bundle import compile_agent
-from sandbox_daemon.isolation.cgroup_tree import open_groups
+from sandbox_daemon.isolation.cgroup_tree import Groups, open_groups
 from sandbox_daemon.isolation.cgroups import SlotGroup
 from sandbox_daemon.isolation.etc import write_etc
+from sandbox_daemon.isolation.findings import Setting
 from sandbox_daemon.isolation.host import read_layout, untraversable
 from sandbox_daemon.isolation.levels import Isolation, Level
-from sandbox_daemon.isolation.policy import Launch, bounds
+from sandbox_daemon.isolation.policy import Launch, SlotLimits, bounds
 from sandbox_daemon.isolation.uids import reserve_uids
 from sandbox_daemon.process.running import memory_file
 from sandbox_daemon.slots.cell import Cell
@@ -40,6 +41,7 @@ class Site:
     """What a pool stands on. Made by :func:`open_site`."""
 
     storage: DataDirectory
+    setting: Setting
     _launches: Mapping[SlotId, Launch]
     _groups: Mapping[SlotId, SlotGroup]
     _code_fd: int
@@ -130,18 +132,29 @@ def open_site(config: SlotPoolConfig, isolation: Isolation) -> Iterator[Site]:
         launch = _template(config, isolation, storage)
         names = [SlotId(f"slot_{index}") for index in range(config.slots)]
         launches = {slot: launch(slot, uid) for slot, uid in zip(names, uids, strict=True)}
-        groups = _slot_groups(stack, config, names)
-        yield Site(storage=storage, launches=launches, groups=groups, code_fd=code_fd)
+        if isolation.volumes and config.limits.disk_bytes:
+            storage.use_volumes(size_bytes=config.limits.disk_bytes, max_files=config.limits.max_files)
+        tree = stack.enter_context(open_groups(config.data_dir))
+        groups = _slot_groups(stack, tree, config.limits, names)
+        yield Site(storage=storage, setting=_setting(tree), launches=launches, groups=groups, code_fd=code_fd)
+
+
+def _setting(tree: Groups) -> Setting:
+    return Setting(
+        root=os.geteuid() == 0,
+        grouped=tree.unified is not None,
+        held=frozenset(tree.limited),
+        reasons=tree.reasons,
+    )
 
 
 def _slot_groups(
-    stack: contextlib.ExitStack, config: SlotPoolConfig, names: Iterable[SlotId]
+    stack: contextlib.ExitStack, tree: Groups, limits: SlotLimits, names: Iterable[SlotId]
 ) -> dict[SlotId, SlotGroup]:
-    tree = stack.enter_context(open_groups(config.data_dir))
     groups = {}
     for name in names:
         try:
-            groups[name] = tree.slot(name, bounds(config.limits))
+            groups[name] = tree.slot(name, bounds(limits))
         except OSError as error:
             raise UnavailableError(
                 f"The control groups of {name} cannot be made: {error}.", mend="Run `hermes-trio doctor`."
@@ -176,7 +189,7 @@ def _template(
             uid=uid,
             seccomp=isolation.seccomp and isolation.level is not Level.NONE,
             limits=config.limits,
-            private_base=None if private is None else str(storage.root),
+            private=private is not None,
         )
 
     return launch

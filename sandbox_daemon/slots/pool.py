@@ -86,7 +86,10 @@ class SlotPool:
         self._config = config
         self._level = isolation.level
         self._terms = Terms(
-            level=isolation.level, network=config.network, cuts_network=cuts_network(isolation)
+            level=isolation.level,
+            network=config.network,
+            cuts_network=cuts_network(isolation),
+            limits=config.limits,
         )
         self._site = site
         self._nursery = nursery
@@ -99,6 +102,7 @@ class SlotPool:
         """What the last command wanted: fresh agents are started with it, so that few are restarted."""
         self._last_failure = ""
         self.epoch = site.storage.epoch
+        self.setting = site.setting
 
     def __repr__(self) -> str:
         return f"<SlotPool {self._level.value} {self._table!r}>"

@@ -27,7 +27,7 @@ class BadRequestError(Exception):
         self.outcome = Outcome(provenance=provenance, error=text)
 
 
-def command_spec(arguments: BashArguments, stdin: bytes) -> CommandSpec:
+def command_spec(arguments: BashArguments, stdin: bytes, *, max_drained_bytes: int) -> CommandSpec:
     """A command that the agent can start. ``BadRequestError`` names the field."""
     command = _encoded(arguments.command, "bash", "command")
     if b"\0" in command:
@@ -38,6 +38,9 @@ def command_spec(arguments: BashArguments, stdin: bytes) -> CommandSpec:
         raise BadRequestError("bash: field 'shell': must be 'bash' or 'sh'")
     if not 0 <= arguments.max_output_bytes <= MAX_KEPT_BYTES:
         raise BadRequestError(f"bash: field 'max_output_bytes': must be between 0 and {MAX_KEPT_BYTES}")
+    silence_s = arguments.no_output_limit_s
+    if silence_s is not None and not 0 < silence_s <= MAX_LIMIT_S:
+        raise BadRequestError(f"bash: field 'no_output_limit_s': must be above 0 and at most {MAX_LIMIT_S}")
     return CommandSpec(
         command=command,
         shell=arguments.shell.encode(),
@@ -45,6 +48,9 @@ def command_spec(arguments: BashArguments, stdin: bytes) -> CommandSpec:
         environment=_environment(dict(arguments.environment)),
         stdin=stdin,
         max_output_bytes=arguments.max_output_bytes,
+        max_drained_bytes=max_drained_bytes,
+        no_output_limit_s=silence_s,
+        hashed=arguments.sha256,
     )
 
 

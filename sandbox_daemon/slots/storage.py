@@ -1,4 +1,4 @@
-"""The data directory: who holds it, the slots' folders, and the trash.
+"""The data directory: who holds it, the slots' folders, their volumes, and the trash.
 
 ::
 
@@ -6,9 +6,8 @@
     epoch         how many daemons have lived here
     etc/          the slots' /etc
     agents/       which agents run, for the next daemon to end those that a killed one left
-    slots/3/      workspace/ (and tmp/ below level ns), both the slot's own
-    trash/        what is thrown away; a reset only renames into it
-    rubble/       pieces of what is being deleted; there may be a million of them
+    volumes/      files of volumes, for the moment in which they have a name
+    slots/ trash/ rubble/     see ``ground.py``; with volumes, those of each slot are in its volume
 
 What a daemon that was killed left behind is renamed into the trash by the next and deleted there.
 """
@@ -19,15 +18,20 @@ import contextlib
 import fcntl
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from hermes_trio.errors import UnavailableError
+from sandbox_daemon.isolation.volumes import Volume, VolumeMaker
+from sandbox_daemon.slots.ground import Ground
 from sandbox_daemon.slots.ledger import Ledger
-from sandbox_daemon.slots.trash import clear_rubble, delete_tree
 
-_FOLDERS = ("slots", "trash", "rubble", "agents")
-_OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_FOLDERS = ("agents", "volumes")
+_CROWDED: Final = 1 / 8
+"""A volume in which more than this is in use after a reset is given up for a fresh one: the next trajectory
+need not wait until it is deleted, and the host gets its disk back. One that holds less is used again."""
 
 
 class DataDirectory:
@@ -38,66 +42,97 @@ class DataDirectory:
         self.epoch = epoch
         self.etc = root / "etc"
         self.ledger = Ledger(root / "agents")
-        self._counter = 0
+        self._ground = Ground(root, str(epoch))
+        self._maker: VolumeMaker | None = None
+        self._volumes: dict[str, tuple[Volume, Ground]] = {}
+        self._retired: list[tuple[Volume, Ground]] = []
+        """Emptied and closed by whoever empties the trash, and by nobody else."""
+        self._emptying = threading.Lock()
 
     def __repr__(self) -> str:
         return f"<DataDirectory {self.root} epoch {self.epoch}>"
 
+    def use_volumes(self, *, size_bytes: int, max_files: int) -> None:
+        """From now on each slot gets a volume of its own. ``UnavailableError`` when the host has none."""
+        self._maker = VolumeMaker(self.root / "volumes", size_bytes=size_bytes, max_files=max_files)
+
+    def wants_volume(self, slot: str) -> bool:
+        """Whether :meth:`make_volume` must come before :meth:`make_slot`."""
+        held = self._volumes.get(slot)
+        return self._maker is not None and (held is None or held[0].used() > _CROWDED)
+
+    def make_volume(self, slot: str) -> None:
+        """A fresh volume for a slot in place of the one it has. Blocking; ``OSError`` when refused."""
+        assert self._maker is not None
+        volume = self._maker.make()
+        old = self._volumes.get(slot)
+        self._volumes[slot] = volume, Ground(volume.root, str(self.epoch))
+        if old is not None:
+            self._retired.append(old)
+
+    def location(self, slot: str) -> tuple[str, str]:
+        """Device of a slot's volume and path of its workspace there; without a volume: empty, path here."""
+        held = self._volumes.get(slot)
+        if held is None:
+            return "", str(self.workspace(slot))
+        return held[0].device, "/" + str(self.workspace(slot).relative_to(held[0].root))
+
     def workspace(self, slot: str) -> Path:
         """Where a slot's workspace is."""
-        return self.root / "slots" / slot / "workspace"
+        return self._ground_of(slot).folder(slot) / "workspace"
 
     def make_slot(self, slot: str, uid: int | None) -> None:
         """A fresh, empty folder for a slot, its own when it has a uid."""
-        folder = self.root / "slots" / slot
-        folder.mkdir(mode=0o711)
-        folder.chmod(0o711)
-        for name in ("workspace", "tmp"):
-            (folder / name).mkdir(mode=0o700)
-            if uid is not None:
-                os.chown(folder / name, uid, uid)
+        self._ground_of(slot).make(slot, uid)
 
     def mend_slot(self, slot: str) -> None:
         """Opens or makes again what a slot has closed or removed of its own; no agent could start there."""
-        for name in ("workspace", "tmp"):
-            path = self.root / "slots" / slot / name
-            with contextlib.suppress(FileExistsError):
-                path.mkdir(mode=0o700)  # only at level none can it be gone, and there is no uid to give it to
-            descriptor = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
-                os.chmod(f"/proc/self/fd/{descriptor}", mode | 0o700)
-            finally:
-                os.close(descriptor)
+        self._ground_of(slot).mend(slot)
 
     def discard_slot(self, slot: str) -> None:
         """Takes a slot's folder out of sight at once; :meth:`empty_trash` deletes it."""
-        self._discard(self.root / "slots" / slot)
+        ground = self._ground_of(slot)
+        ground.discard(ground.folder(slot))
 
     def discard_leftovers(self) -> None:
         """Everything of earlier lives."""
         self.ledger.end_leftovers()
-        for path in (*(self.root / "slots").iterdir(), self.etc):
-            self._discard(path)
+        for path in (*(self.root / "slots").iterdir(), *(self.root / "volumes").iterdir(), self.etc):
+            self._ground.discard(path)
 
     def empty_trash(self) -> None:
         """Deletes what is in the trash. Blocking and possibly long."""
-        with contextlib.ExitStack() as stack:
-            trash, rubble = (os.open(self.root / name, _OPEN_FOLDER) for name in ("trash", "rubble"))
-            for descriptor in (trash, rubble):
-                stack.callback(os.close, descriptor)
-            clear_rubble(rubble)  # of a daemon that was killed
-            for name in os.listdir(trash):
-                delete_tree(trash, name, rubble=rubble)
+        with self._emptying:
+            while self._retired:
+                volume, ground = self._retired.pop()
+                ground.empty_trash()  # else the kernel would write out first what nobody will read
+                volume.close()
+            for ground in (self._ground, *(ground for _, ground in list(self._volumes.values()))):
+                if ground.trash_count:
+                    ground.empty_trash()
 
     def trash_count(self) -> int:
         """How many trees wait to be deleted."""
-        return len(os.listdir(self.root / "trash"))
+        volumes = (*self._volumes.values(), *self._retired)
+        return self._ground.trash_count + sum(ground.trash_count for _, ground in volumes)
 
-    def _discard(self, path: Path) -> None:
-        self._counter += 1
-        with contextlib.suppress(FileNotFoundError):
-            path.rename(self.root / "trash" / f"{self.epoch}-{self._counter}")
+    def close(self) -> None:
+        """Lets go of the volumes, with what is in them. Blocking."""
+        if self._maker is not None:
+            self._maker.close()
+            self._maker = None
+        # A thread that was given up and still deletes uses their descriptors; then the end of the process
+        # closes them.
+        if self._emptying.acquire(blocking=False):
+            for volume, _ in (*self._volumes.values(), *self._retired):
+                volume.close()
+            self._emptying.release()
+        self._volumes.clear()
+        self._retired.clear()
+
+    def _ground_of(self, slot: str) -> Ground:
+        held = self._volumes.get(slot)
+        return self._ground if held is None else held[1]
 
 
 @contextlib.contextmanager
@@ -116,7 +151,11 @@ def hold_data_directory(root: Path) -> Iterator[DataDirectory]:
         raise UnavailableError(f"The data directory {root} cannot be used: {error.strerror}.") from error
     try:
         _lock(descriptor, root)
-        yield _opened(root)
+        directory = _opened(root)
+        try:
+            yield directory
+        finally:
+            directory.close()
     finally:
         os.close(descriptor)
 

@@ -17,6 +17,8 @@ from hermes_trio.wire.operations import BashArguments, ReadFileArguments, WriteF
 from sandbox_daemon.agent import protocol
 from sandbox_daemon.isolation.cgroups import CallGroup
 from sandbox_daemon.isolation.levels import Level
+from sandbox_daemon.isolation.policy import SlotLimits
+from sandbox_daemon.process import report
 from sandbox_daemon.process.command import CommandSpec
 from sandbox_daemon.process.link import AgentLink, Message
 from sandbox_daemon.process.outcome import AgentLostError, AgentStartError, Outcome
@@ -52,11 +54,13 @@ class Terms:
         level: in force.
         network: whether a call that asks for the network gets the host's.
         cuts_network: whether a call that does not is kept off it.
+        limits: of each slot.
     """
 
     level: Level
     network: bool
     cuts_network: bool
+    limits: SlotLimits
 
 
 async def run_bash(
@@ -68,7 +72,7 @@ async def run_bash(
     """
     try:
         check_limit(limit_s)
-        spec = command_spec(arguments, stdin)
+        spec = command_spec(arguments, stdin, max_drained_bytes=terms.limits.max_drained_bytes)
     except BadRequestError as error:
         await trio.lowlevel.checkpoint()
         return error.outcome
@@ -88,14 +92,24 @@ async def run_bash(
 async def _run(
     cell: Cell, link: AgentLink, spec: CommandSpec, terms: Terms, *, network: bool, limit_s: float
 ) -> Outcome:
+    before = cell.group.hits()
     with _group_of(cell) as group:
         running = start(link, spec, group)
         try:
             ran = await supervise(link, running, limit_s=limit_s, kill=cell.kill)
         finally:
             running.close()
-    isolated = terms.cuts_network and not network
-    return bash_outcome(ran, limit_s=limit_s, level=terms.level.value, network_isolated=isolated)
+    return bash_outcome(
+        ran,
+        report.Terms(
+            limit_s=limit_s,
+            level=terms.level.value,
+            network_isolated=terms.cuts_network and not network,
+            hits=cell.group.hits().since(before),
+            memory_bytes=terms.limits.memory_bytes,
+            processes=terms.limits.max_processes,
+        ),
+    )
 
 
 @contextlib.contextmanager
