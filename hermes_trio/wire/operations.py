@@ -105,8 +105,8 @@ class BashReport:
     signal: int | None = None
     ending: str = "exited"
     """``exited``, ``signalled``, ``limit``, ``cancelled``, ``output_limit``, ``no_output_limit``, ``oom``,
-    ``pids_limit``, ``sandbox_lost``. The two before the last: the command ended itself, with the exit code that
-    is told, after the slot had run into that limit."""
+    ``pids_limit``, ``sandbox_lost``. With ``oom`` and ``pids_limit`` the command ended itself, with the exit
+    code that is told, after the slot had run into that limit."""
     duration_s: float
     kill_ms: float | None = None
     """How long it took until the whole process tree was gone, when it had to be killed."""

@@ -94,7 +94,9 @@ def _open_network(candidate: Isolation, answers: Mapping[str, bool]) -> list[Mis
 
 
 _CONTROLLERS: Final = {"process count": "pids", "memory": "memory", "cpu": "cpu"}
-_MEND_GROUPS: Final = "Run the daemon as root, or in a delegated group: systemd-run --user --scope -p Delegate=yes sandbox-daemon ..."
+_MEND_GROUPS: Final = (
+    "Run the daemon as root, or in a delegated group: systemd-run --user --scope -p Delegate=yes COMMAND."
+)
 
 
 def _unbounded(mechanisms: Mapping[str, str], setting: Setting) -> list[Missing]:

@@ -6,7 +6,7 @@ import errno
 import os
 from typing import Any, Final, assert_never
 
-from attrs import frozen
+from attrs import field, frozen
 
 from hermes_trio.errors import Provenance
 from sandbox_daemon.agent import protocol
@@ -35,7 +35,7 @@ class Terms:
     limit_s: float
     level: str
     network_isolated: bool
-    hits: Hits = Hits()
+    hits: Hits = field(factory=Hits)
     memory_bytes: int = 0
     processes: int = 0
 

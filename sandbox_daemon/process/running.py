@@ -19,7 +19,7 @@ from sandbox_daemon.process.command import (
     Refusal,
 )
 from sandbox_daemon.process.link import AgentLink, Message
-from sandbox_daemon.process.output import BoundedCapture
+from sandbox_daemon.process.output import BoundedCapture, Order
 
 _FINAL_DRAIN_BYTES: Final = 4 * 1024 * 1024
 """A pipe holds 64 KiB, 1 MiB when its writer asked for it; this only guards against a surprise."""
