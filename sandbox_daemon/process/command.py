@@ -7,6 +7,7 @@ from typing import Final
 
 from attrs import frozen
 
+from sandbox_daemon.isolation.policy import SlotLimits
 from sandbox_daemon.process.output import BoundedCapture, Order
 
 MAX_INLINE_COMMAND: Final = 100 * 1024
@@ -36,7 +37,7 @@ class CommandSpec:
     environment: bytes = b""
     stdin: bytes = b""
     max_output_bytes: int = 65_536
-    max_drained_bytes: int = 256 * 1024 * 1024
+    max_drained_bytes: int = SlotLimits().max_drained_bytes
     no_output_limit_s: float | None = None
     hashed: bool = False
 

@@ -38,6 +38,7 @@ class Ground:
             (root / name).chmod(0o711)
         self._discarded = 0
         self._deleted = -len(os.listdir(root / "trash"))  # of a daemon that was killed
+        self._swept = False
 
     def folder(self, slot: str) -> Path:
         """A slot's folder."""
@@ -74,6 +75,9 @@ class Ground:
 
     def empty_trash(self) -> None:
         """Deletes what is in the trash. Blocking and possibly long."""
+        if self._swept and not self.trash_count:
+            return
+        self._swept = True
         with contextlib.ExitStack() as stack:
             trash, rubble = (os.open(self.root / name, _OPEN_FOLDER) for name in ("trash", "rubble"))
             for descriptor in (trash, rubble):

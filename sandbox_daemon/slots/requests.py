@@ -8,6 +8,7 @@ from typing import Final
 from hermes_trio.errors import Provenance
 from hermes_trio.wire.operations import BashArguments
 from sandbox_daemon.agent import protocol
+from sandbox_daemon.isolation.policy import SlotLimits
 from sandbox_daemon.process.command import MAX_COMMAND_BYTES, CommandSpec
 from sandbox_daemon.process.outcome import Outcome
 
@@ -27,7 +28,9 @@ class BadRequestError(Exception):
         self.outcome = Outcome(provenance=provenance, error=text)
 
 
-def command_spec(arguments: BashArguments, stdin: bytes, *, max_drained_bytes: int) -> CommandSpec:
+def command_spec(
+    arguments: BashArguments, stdin: bytes, *, max_drained_bytes: int = SlotLimits().max_drained_bytes
+) -> CommandSpec:
     """A command that the agent can start. ``BadRequestError`` names the field."""
     command = _encoded(arguments.command, "bash", "command")
     if b"\0" in command:

@@ -108,8 +108,7 @@ class DataDirectory:
                 ground.empty_trash()  # else the kernel would write out first what nobody will read
                 volume.close()
             for ground in (self._ground, *(ground for _, ground in list(self._volumes.values()))):
-                if ground.trash_count:
-                    ground.empty_trash()
+                ground.empty_trash()
 
     def trash_count(self) -> int:
         """How many trees wait to be deleted."""

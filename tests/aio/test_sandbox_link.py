@@ -318,13 +318,10 @@ async def test_a_link_lost_under_a_command_loses_the_command(both: tuple[AgentLi
         os.close(pipe)
 
 
-async def test_output_beyond_the_drain_cap_ends_the_command(
-    both: tuple[AgentLink, FakeAgent], monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_output_beyond_the_drain_cap_ends_the_command(both: tuple[AgentLink, FakeAgent]) -> None:
     """Without grace: it has had its say."""
-    monkeypatch.setattr("sandbox_daemon.process.running.DRAIN_CAP_BYTES", 1000)
     results: list[Ran] = []
-    running, call_id, pipes = _started(both)
+    running, call_id, pipes = _started(both, max_drained_bytes=1000)
     os.write(pipes[0], b"x" * 2000)
     heard: list[int] = []
 
@@ -378,3 +375,116 @@ async def test_standard_input_and_long_commands_travel_as_memory(both: tuple[Age
     running.close()
     for descriptor in descriptors:
         os.close(descriptor)
+
+
+async def test_a_silent_command_is_ended_and_a_talking_one_is_not(both: tuple[AgentLink, FakeAgent]) -> None:
+    """Silence is counted from the last output; the soft signal comes first, as for every limit."""
+    results: list[Ran] = []
+    running, call_id, pipes = _started(both, no_output_limit_s=0.2)
+    began = trio.current_time()
+    heard: list[int] = []
+
+    async def talk_then_obey() -> None:
+        for _ in range(5):
+            await trio.sleep(0.1)
+            os.write(pipes[1], b"x")
+        heard.extend(await _obey(both[1], call_id, protocol.SIGNAL))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_supervised, both, running, Rung(dead=True), 30.0, results)
+        nursery.start_soon(talk_then_obey)
+    assert (results[0].ending, results[0].stderr.total) == (Ending.NO_OUTPUT_LIMIT, 5)
+    assert trio.current_time() - began >= 0.65
+    for pipe in pipes:
+        os.close(pipe)
+
+
+class FakeGroup:
+    """A control group of which the test says who is in it; ``events`` is a socket, as epoll wants one."""
+
+    def __init__(self) -> None:
+        self.inside, self.killed, self._cpu = 0, 0, 0
+        self._events = socket.socketpair()
+        self.events = self._events[0].fileno()
+        self.procs = self.kill_fd = os.open("/dev/null", os.O_WRONLY)
+
+    def populated(self) -> bool:
+        """Whether somebody is left."""
+        return self.inside > 0
+
+    def count(self) -> int:
+        """How many are."""
+        return self.inside
+
+    def kill(self) -> None:
+        """They will be gone when the test says so."""
+        self.killed += 1
+
+    def cpu_us(self) -> int:
+        """Each look finds 500 µs more."""
+        self._cpu += 500
+        return self._cpu
+
+    def leave(self) -> None:
+        """The last one dies, and the kernel tells."""
+        self.inside = 0
+        self._events[1].send(b"!", socket.MSG_OOB)
+
+    def close(self) -> None:
+        """The test is over."""
+        for end in self._events:
+            end.close()
+        os.close(self.procs)
+
+
+async def test_a_command_is_over_when_its_group_is_empty(both: tuple[AgentLink, FakeAgent]) -> None:
+    """Not when the shell has ended: what it left behind is killed and waited for, and then told of."""
+    link, agent = both
+    group, results, rung = FakeGroup(), [], Rung(dead=True)
+    running = start(link, CommandSpec(command=b"true"), group)
+    _, call_id, (flags,), _, pipes = agent.hear()
+    assert flags & protocol.SPAWN_GROUP
+    assert len(pipes) == 4
+    group.inside = 3
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_supervised, both, running, rung, 10.0, results)
+        agent.say(protocol.EXITED, call_id, (0, 7, 10, 0, 0))
+        await trio.testing.wait_all_tasks_blocked(0.02)
+        assert (results, group.killed) == ([], 1)
+        group.leave()
+    assert results[0].report == Exit(status=0, cpu_us=500, peak_kib=10, swept=3, held=True)
+    assert (results[0].ending, rung.climbed) == (Ending.EXITED, 0)
+    group.close()
+    for pipe in pipes:
+        os.close(pipe)
+
+
+async def test_a_group_that_does_not_get_empty_takes_the_slot_with_it(
+    both: tuple[AgentLink, FakeAgent], autojump_clock: trio.testing.MockClock
+) -> None:
+    """The exit is believed, the promise that nothing is left is not."""
+    link, agent = both
+    group, results, rung = FakeGroup(), [], Rung(dead=False)
+    running = start(link, CommandSpec(command=b"true"), group)
+    _, call_id, _, _, pipes = agent.hear()
+    group.inside = 1
+    agent.say(protocol.EXITED, call_id, (0, 7, 10, 0, 0))
+    await _supervised(both, running, rung, 10.0, results)
+    assert (results[0].ending, results[0].dead, rung.climbed) == (Ending.EXITED, False, 1)
+    group.close()
+    for pipe in pipes:
+        os.close(pipe)
+
+
+async def test_an_empty_group_costs_nobody_a_kill(both: tuple[AgentLink, FakeAgent]) -> None:
+    """Most commands leave nothing behind."""
+    link, agent = both
+    group, results = FakeGroup(), []
+    running = start(link, CommandSpec(command=b"true"), group)
+    _, call_id, _, _, pipes = agent.hear()
+    agent.say(protocol.EXITED, call_id, (0, 7, 10, 0, 0))
+    await _supervised(both, running, Rung(dead=True), 10.0, results)
+    assert (group.killed, results[0].report.swept, results[0].report.held) == (0, 0, False)
+    group.close()
+    for pipe in pipes:
+        os.close(pipe)

@@ -9,14 +9,17 @@ from attrs import evolve
 
 from sandbox_daemon.agent import protocol
 from sandbox_daemon.isolation import suite
+from sandbox_daemon.isolation.hierarchies import Bounds
 from sandbox_daemon.isolation.host import SystemLayout
 from sandbox_daemon.isolation.levels import Isolation, Level, Missing, as_json, cuts_network
 from sandbox_daemon.isolation.policy import (
     Launch,
     SlotLimits,
+    bounds,
     command_line,
     configuration,
     root_inside,
+    stage,
     sweep_mode,
 )
 
@@ -82,14 +85,22 @@ def test_without_a_bound_temporary_folders_are_the_hosts_default() -> None:
     assert "--size" not in line(evolve(LAUNCH, limits=SlotLimits(tmp_bytes=0)))
 
 
-def test_a_private_base_is_bound_as_root_and_left_before_bubblewrap_runs() -> None:
-    """The drop comes after the mount, and before everything else."""
-    words = line(evolve(LAUNCH, private_base="/data"))
-    assert words[:4] == ["unshare", "--mount", "--propagation", "private"]
-    assert 'setpriv --reuid 70003 --regid 70003 --clear-groups -- "$@"' in words[words.index("-c") + 1]
-    assert words[words.index("-c") + 3] == "/data"
-    assert "/mnt/slots/slot_0/workspace" in words
-    assert "/mnt/etc" in words
+@pytest.mark.parametrize(
+    ("more", "mounts", "workspace"),
+    [
+        ({"private": True}, ("/data/slots/slot_0", "/mnt/slot"), "/mnt/slot/workspace"),
+        ({"device": "/dev/loop7", "workspace": "/slots/x/workspace"}, ("/dev/loop7", "/mnt/slot"), None),
+    ],
+)
+def test_what_bubblewrap_cannot_reach_is_staged(
+    more: dict[str, object], mounts: tuple[str, str], workspace: str | None
+) -> None:
+    """Folders of a private place, and file systems on a device: mounted before it starts."""
+    launch = evolve(LAUNCH, **more)
+    assert stage(launch) == (("/data/etc", "/mnt/etc"), mounts)
+    assert "--ro-bind /mnt/etc /etc --ro-bind" in pairs(launch)
+    assert f"--bind {workspace or '/mnt/slot/slots/x/workspace'} /workspace" in pairs(launch)
+    assert stage(LAUNCH) == ()
 
 
 @pytest.mark.parametrize("level", [Level.UID, Level.NONE])
@@ -119,7 +130,7 @@ def configured(launch: Launch, **more: bool) -> tuple[tuple[int, ...], list[byte
 def test_the_agent_is_told_its_root_environment_and_limits() -> None:
     """Nothing else, and nothing secret."""
     fixed, strings = configured(LAUNCH)
-    assert fixed == (protocol.SWEEP_NAMESPACE, 256, 1024, 2 << 30)
+    assert fixed == (protocol.SWEEP_NAMESPACE, 0, 512, 1024, 2 << 30, 1 << 30)
     assert strings[0] == b"/workspace"
     environment = protocol.unpack_environment(strings[1])
     assert environment[b"HOME"] == b"/workspace"
@@ -140,9 +151,19 @@ def test_the_agent_is_told_its_root_environment_and_limits() -> None:
 def test_processes_are_counted_only_where_the_count_is_the_slots_own() -> None:
     """A bound on the uid of a desktop session would stop the desktop."""
     shared = evolve(LAUNCH, uid=None)
-    assert configured(shared)[0][1] == 256
-    assert configured(shared, per_namespace_counts=False)[0][1] == 0
-    assert configured(evolve(shared, level=Level.NONE))[0][1] == 0
+    assert configured(shared)[0][2] == 512
+    assert configured(shared, per_namespace_counts=False)[0][2] == 0
+    assert configured(evolve(shared, level=Level.NONE))[0][2] == 0
+
+
+def test_what_a_control_group_holds_no_resource_limit_holds_too() -> None:
+    """Else the softer one would be met first, and nobody would count it."""
+    fixed, _ = configured(LAUNCH, grouped=True, held=("pids", "memory"))
+    assert (fixed[1], fixed[2], fixed[5]) == (1, 0, 0)
+    assert configured(evolve(LAUNCH, level=Level.NONE))[0][5] == 0
+    limits = SlotLimits(max_processes=0, memory_bytes=7, cpus=0.5)
+    assert bounds(limits) == Bounds(processes=0, memory_bytes=7, cpus=0.5)
+    assert bounds(SlotLimits()).processes == 513
 
 
 def test_the_filter_cuts_the_network_where_no_namespace_does() -> None:
@@ -176,11 +197,13 @@ def test_isolation_is_told_as_json() -> None:
 
 def test_the_suite_says_what_was_held() -> None:
     """An attempt that did not answer counts as open, a strange line as nothing."""
-    script = suite.build_script(daemon_pid=4242, port=8080)
+    script = suite.build_script(daemon_pid=4242, port=8080, interpreter="/py")
     assert "kill -0 4242" in script
     assert "/dev/tcp/127.0.0.1/8080" in script
-    answers = suite.read_answers("shadow held\nsysctl open\nnonsense held\n\n")
+    assert '/py -c "bytearray(' in script
+    answers = suite.read_answers("shadow held\nsysctl open\nprocess count held\nnonsense held\n\n")
     assert answers["shadow"] is True
+    assert answers["process count"] is True
     assert answers["sysctl"] is False
     assert answers["network"] is False
     assert "nonsense" not in answers
