@@ -113,6 +113,7 @@ async def start_agent(
 
 async def _staged(launch: Launch, fork: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
     if not launch.staged:
+        await trio.lowlevel.checkpoint()
         return fork()
     try:
         return await trio.to_thread.run_sync(call_staged, fork, stage(launch))

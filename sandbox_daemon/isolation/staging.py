@@ -30,13 +30,13 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def call_staged(function: Callable[[], T], mounts: Sequence[tuple[str, str]]) -> T:
     """Calls ``function`` where ``mounts`` are. Blocking; ``OSError`` when one cannot be made."""
     results: list[T] = []
-    errors: list[BaseException] = []
+    errors: list[Exception] = []
 
     def run() -> None:
         try:
             _mount_all(mounts)
             results.append(function())
-        except BaseException as error:
+        except Exception as error:
             errors.append(error)
 
     thread = threading.Thread(target=run, name="staging")
