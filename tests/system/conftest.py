@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -17,6 +17,7 @@ import trio
 from hermes_trio.wire.frames import Lease
 from hermes_trio.wire.operations import BashArguments, ReadFileArguments, WriteFileArguments
 from sandbox_daemon.isolation.levels import Isolation
+from sandbox_daemon.isolation.policy import SlotLimits
 from sandbox_daemon.isolation.probe import probe
 from sandbox_daemon.slots.pool import Outcome, SlotPool, SlotPoolConfig, open_slot_pool
 
@@ -114,11 +115,19 @@ def processes() -> Iterator[tuple[int, int, str]]:
 
 
 def children(pid: int) -> list[int]:
-    """Direct children."""
+    """Direct children that live; a dead one may still wait for its agent to collect it."""
     try:
-        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        pids = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except OSError:
         return []
+    return [int(child) for child in pids if _lives(child)]
+
+
+def _lives(pid: str) -> bool:
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
 
 
 @pytest.fixture(scope="session")
@@ -144,3 +153,13 @@ async def slots(probe_isolation: Isolation, tmp_path: Path) -> AsyncIterator[Slo
     async with open_slots(probe_isolation, tmp_path / "data") as made:
         yield made
         await made.check()
+
+
+@pytest.fixture
+def limited(probe_isolation: Isolation, tmp_path: Path) -> Callable[..., AbstractAsyncContextManager[Slots]]:
+    """Opens two slots with limits that the test chooses."""
+
+    def open_limited(**limits: Any) -> AbstractAsyncContextManager[Slots]:
+        return open_slots(probe_isolation, tmp_path / "limited", limits=SlotLimits(**limits))
+
+    return open_limited

@@ -33,9 +33,10 @@ async def test_a_flood_of_200_mib_is_counted_and_not_kept(slots) -> None:
     assert _peak_bytes() - before < 8 << 20
 
 
-async def test_a_command_that_prints_for_ever_is_ended_at_the_drain_cap(slots) -> None:
-    """256 MiB; after that it is no longer a matter of patience."""
-    outcome = await slots.bash("yes", limit_s=120)
+async def test_a_command_that_prints_for_ever_is_ended_at_the_drain_cap(limited) -> None:
+    """After that it is no longer a matter of patience."""
+    async with limited(max_drained_bytes=256 << 20) as slots:
+        outcome = await slots.bash("yes", limit_s=120)
     assert outcome.provenance is Provenance.LIMIT_EXCEEDED
     assert outcome.data["ending"] == "output_limit"
     assert outcome.data["stdout_bytes"] > 256 << 20

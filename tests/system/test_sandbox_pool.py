@@ -16,6 +16,7 @@ import trio.testing
 from hermes_trio.errors import Provenance, UnavailableError
 from hermes_trio.wire.frames import Lease, SlotId
 from hermes_trio.wire.operations import BashArguments, ReadFileArguments, WriteFileArguments
+from sandbox_daemon.isolation.cgroup_tree import _PREFIX, _identity
 from sandbox_daemon.isolation.levels import Isolation
 from sandbox_daemon.slots.pool import SlotPoolConfig, StaleLeaseError, open_slot_pool
 
@@ -285,14 +286,23 @@ async def test_a_killed_daemon_leaves_nobody_and_the_next_cleans_up(
     with trio.fail_after(3):  # 15 ms alone; the machine may be shared
         while _of(uids - {stopped}):
             await trio.sleep(0.005)
-    assert len(list((data / "slots").iterdir())) == 16
+    assert len(list((data / "slots").iterdir())) == (0 if probe_isolation.volumes else 16)
     assert _of({stopped})
-    async with open_slot_pool(SlotPoolConfig(slots=1, data_dir=data), probe_isolation):
+    async with open_slot_pool(SlotPoolConfig(slots=1, data_dir=data), probe_isolation) as pool:
         with trio.fail_after(3):
             while _of({stopped}):
                 await trio.sleep(0.005)
-        assert [path.name for path in (data / "slots").iterdir()] == ["slot_0"]
+        assert {path.name for path in (data / "slots").iterdir()} <= {"slot_0"}
+        assert list(pool._site.storage.workspace("slot_0").iterdir()) == []
     assert list((data / "trash").iterdir()) == []
+    assert _devices_of(data) == []
+    assert list(Path("/sys/fs/cgroup").glob(f"**/{_PREFIX + _identity(data)}")) == []
+
+
+def _devices_of(data: Path) -> list[str]:
+    """Loop devices with a file of this data directory."""
+    files = [path.read_text() for path in Path("/sys/block").glob("loop*/loop/backing_file")]
+    return [text for text in files if text.startswith(str(data))]
 
 
 def _of(uids: set[int]) -> list[int]:
