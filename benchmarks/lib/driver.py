@@ -29,7 +29,7 @@ def main() -> None:
     """Opens the arm named on the command line and serves requests until the input ends."""
     name, options_line = sys.argv[1:]
     options = from_line(options_line.encode(), ArmOptions)
-    send = _take_over_stdout()
+    send = take_over_stdout()
     try:
         arm = load_arm(name)
     except ImportError as error:
@@ -57,7 +57,7 @@ def _run(arm: Arm, options: ArmOptions, send: Send) -> None:
             assert_never(never)
 
 
-def _take_over_stdout() -> Send:
+def take_over_stdout() -> Send:
     """Keeps the reply pipe to ourselves: a stray print of an arm would be read as a reply."""
     replies = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)

@@ -55,13 +55,17 @@ def descendants(pid: int, processes: Mapping[int, Process]) -> list[Process]:
     return found
 
 
-def resident_bytes(pid: int) -> int:
-    """Resident memory; 0 when the process has ended."""
+def own_bytes(pid: int) -> int:
+    """Memory that the process has allocated (the kernel's ``Anonymous``); 0 when it has ended.
+
+    Not the resident set: that counts pages of libraries, which come and go with what else runs here.
+    """
     try:
-        pages = int((PROC / str(pid) / "statm").read_text().split()[1])
-    except (OSError, IndexError):
+        rollup = (PROC / str(pid) / "smaps_rollup").read_text()
+    except OSError:
         return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")
+    _, _, rest = rollup.partition("\nAnonymous:")
+    return int(rest.split(maxsplit=1)[0]) * 1024 if rest else 0
 
 
 def command_line(pid: int) -> list[str]:

@@ -1,4 +1,8 @@
-"""Watches this process and the daemons below it: their memory, and who must be gone at the end."""
+"""Watches the processes below this one: what executor and daemons hold, and who must be gone at the end.
+
+The executor is one of them. Watching is hundreds of small files twice a second, and a picture of the host's
+files before and after; in the executor's own process that would be most of the memory that is measured.
+"""
 
 from __future__ import annotations
 
@@ -7,46 +11,22 @@ import os
 import trio
 from attrs import define, field
 
+from benchmarks.lib.memory import MemorySeries
 from benchmarks.lib.processes import (
     Process,
     command_line,
     daemon_data_dir,
     descendants,
     list_processes,
-    resident_bytes,
+    own_bytes,
 )
 
 INTERVAL_S = 0.5
-_MIB = 1024 * 1024
-
-
-@define
-class Memory:
-    """Resident bytes of one side over a run."""
-
-    warm_bytes: int | None = None
-    """Once a tenth of the work was done: pools are full, code is loaded."""
-    peak_bytes: int = 0
-    last_bytes: int = 0
-
-    def record(self, resident: int, *, warm: bool) -> None:
-        """Takes one sample; ``0`` means that nobody was there."""
-        if not resident:
-            return
-        if warm and self.warm_bytes is None:
-            self.warm_bytes = resident
-        self.peak_bytes = max(self.peak_bytes, resident)
-        self.last_bytes = resident
-
-    @property
-    def growth_mib(self) -> float | None:
-        """From warm to the last sample; ``None`` when it was never seen warm."""
-        return None if self.warm_bytes is None else (self.last_bytes - self.warm_bytes) / _MIB
 
 
 @define
 class Watch:
-    """Samples ``/proc``. Set ``warm_after``, count ``done``, run :meth:`run` beside the work.
+    """Samples ``/proc``. Run :meth:`run` beside the work, call :meth:`measure` at several points of it.
 
     A process *survives* when it was seen among our descendants, or is a child of one that was, and is
     alive after everything was closed. Who leaves its parents is seen all the same: orphans of a PID namespace
@@ -54,10 +34,9 @@ class Watch:
     namespace proves nothing: the kernel gives it to somebody else as soon as it is free.)
     """
 
-    daemon: Memory = field(factory=Memory)
-    executor: Memory = field(factory=Memory)
-    warm_after: int = 0
-    done: int = 0
+    daemon: MemorySeries = field(factory=MemorySeries)
+    executor: MemorySeries = field(factory=MemorySeries)
+    _daemons: tuple[int, ...] = ()
     _seen: set[tuple[int, int]] = field(factory=set, repr=False)
     _data_dirs: set[str] = field(factory=set, repr=False)
 
@@ -67,23 +46,31 @@ class Watch:
         Cancellation: *atomic*.
         """
         while True:
-            # Some hundred small files: not on the loop, whose latency is measured meanwhile.
             await trio.to_thread.run_sync(self.look)
             await trio.sleep(INTERVAL_S)
 
     def look(self) -> None:
-        """Takes one sample."""
+        """Finds who is below us now, and which of them are daemons."""
         processes = list_processes()
-        below = descendants(os.getpid(), processes)
-        # The dead cannot survive: forgetting them keeps our own memory, which is measured here too, flat.
+        below = {process.pid: process for process in descendants(os.getpid(), processes)}
+        # The dead cannot survive: what is kept is bounded by what lives.
         alive = {(process.pid, process.started) for process in processes.values()}
-        self._seen = (self._seen & alive) | {(process.pid, process.started) for process in below}
-        found = {each.pid: daemon_data_dir(command_line(each.pid)) for each in below}
+        self._seen = (self._seen & alive) | {(process.pid, process.started) for process in below.values()}
+        found = {pid: daemon_data_dir(command_line(pid)) for pid in below}
         daemons = {pid: data_dir for pid, data_dir in found.items() if data_dir is not None}
         self._data_dirs |= set(daemons.values())
-        warm = self.done >= self.warm_after
-        self.executor.record(resident_bytes(os.getpid()), warm=warm)
-        self.daemon.record(sum(map(resident_bytes, daemons)), warm=warm)
+        # A daemon that is starting something is there twice for a moment, under the same words.
+        self._daemons = tuple(pid for pid in daemons if below[pid].parent not in daemons)
+
+    def measure(self, executor: int, *, calls: int) -> None:
+        """Takes a point of each side's memory, after so many calls.
+
+        Args:
+            executor: pid of its process.
+            calls: that are over.
+        """
+        self.executor.record(calls, own_bytes(executor))
+        self.daemon.record(calls, sum(map(own_bytes, self._daemons)))
 
     def survivors(self) -> list[Process]:
         """Who should be gone by now; ask after everything was closed."""

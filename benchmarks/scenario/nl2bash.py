@@ -1,33 +1,41 @@
 """Thousands of commands that people wrote, many destructive or endless, slots reset in between.
 
-Not a comparison: it asks whether every call gets a typed result, and whether anything is left behind. The
-executor runs in this process, so that its memory can be watched beside the daemon's.
+Not a comparison: it asks whether every call gets a typed result, whether anything is left behind, and
+whether memory stays flat. The executor has a process to itself (``lib/commands.py``), watched from this one.
 """
 
 from __future__ import annotations
 
 import random
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from statistics import median
+from typing import TYPE_CHECKING, Any
 
 import trio
-from attrs import asdict, define, field, frozen
+from attrs import asdict
 from rich.console import Console
 
-import hermes_trio as ht
+from benchmarks.lib.children import Child, open_child
+from benchmarks.lib.converter import from_line, to_line
 from benchmarks.lib.environment import capture_environment
 from benchmarks.lib.host_state import HostChanges, HostState, capture_host_state, compare, watched_roots
+from benchmarks.lib.memory import MAX_DRIFT_MIB, Drift, MemorySeries
+from benchmarks.lib.protocol import CommandsOrder, CommandsOutcome, Reply, ReplyKind
 from benchmarks.lib.report import Report
+from benchmarks.lib.tables import figure as shown
 from benchmarks.lib.watch import Watch
 from benchmarks.scenario.base import BenchOptions, Scenario, open_progress
-from hermes_trio.errors import HermesTrioError, InvalidInputError
-from hermes_trio.telemetry import LogHistogram
+from hermes_trio.errors import InvalidInputError, UnavailableError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SLOTS = 64
 LIMIT_S = 5.0
+MAX_FILE_BYTES = 4 * 1024 * 1024
+"""Some 50,000 commands: the order is one line, and lines are bounded."""
 SMOKE_SLOTS = 4
 SMOKE_LIMIT_S = 1.0
 SMOKE_COMMANDS = (
@@ -46,13 +54,20 @@ SMOKE_COMMANDS = (
 )
 
 
+_Drifts = Mapping[str, Drift | None]
+"""By side: ``executor``, ``daemon``."""
+
+
 def read_commands(path: Path, *, sample: int | None, seed: int) -> list[str]:
     """One command a line; empty lines do not count. A sample keeps the file's order.
 
     Raises:
-        InvalidInputError: the file cannot be read, or holds no command.
+        InvalidInputError: the file cannot be read, holds no command, or far too many.
     """
     try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            text = f"has more than {MAX_FILE_BYTES // 2**20} MiB, which is days of work: take a part of it"
+            raise InvalidInputError(text, source=str(path), field="--commands")
         text = path.read_text(errors="replace")
     except OSError as error:
         raise InvalidInputError(error.strerror or str(error), source=str(path), field="--commands") from error
@@ -65,33 +80,19 @@ def read_commands(path: Path, *, sample: int | None, seed: int) -> list[str]:
     return [commands[index] for index in chosen]
 
 
-@frozen(kw_only=True)
-class _Setting:
-    commands: Sequence[str]
-    slots: int
-    limit_s: float
-
-
-def _setting(options: BenchOptions) -> _Setting:
+def _order(options: BenchOptions) -> CommandsOrder:
     if options.commands is not None:
         commands: Sequence[str] = read_commands(options.commands, sample=options.sample, seed=options.seed)
     elif options.smoke:
         commands = SMOKE_COMMANDS
     else:
         raise InvalidInputError("this scenario needs a file of commands", source="bench", field="--commands")
-    slots = options.slots or (SMOKE_SLOTS if options.smoke else SLOTS)
-    return _Setting(commands=commands, slots=slots, limit_s=SMOKE_LIMIT_S if options.smoke else LIMIT_S)
-
-
-@define
-class _Tally:
-    """What came of the commands."""
-
-    by_provenance: Counter[str] = field(factory=Counter)
-    raised: Counter[str] = field(factory=Counter)
-    """Calls, or releases, that raised instead of answering: none should."""
-    latency: LogHistogram = field(factory=LogHistogram)
-    reset: LogHistogram = field(factory=LogHistogram)
+    return CommandsOrder(
+        commands=tuple(commands),
+        rounds=options.rounds or 1,
+        slots=options.slots or (SMOKE_SLOTS if options.smoke else SLOTS),
+        limit_s=SMOKE_LIMIT_S if options.smoke else LIMIT_S,
+    )
 
 
 class Nl2Bash(Scenario):
@@ -105,17 +106,18 @@ class Nl2Bash(Scenario):
 
         Cancellation: *shielded, at most 30 s*: executor and daemon are stopped first.
         """
-        setting = _setting(options)
+        order = _order(options)
         environment = capture_environment()
         roots = watched_roots(home=not options.smoke)
         before = await trio.to_thread.run_sync(capture_host_state, roots)
-        watch, tally = Watch(), _Tally()
+        watch = Watch()
         started_s = time.perf_counter()
-        await self._run_all(setting, console, watch, tally)
+        outcome = await _run_all(order, console, watch)
         wall_s = time.perf_counter() - started_s
         after = await trio.to_thread.run_sync(capture_host_state, roots)
         changes = compare(before, after)
         survivors = [f"{process.name} ({process.pid})" for process in watch.survivors()]
+        drifts = {who: series.drift(warm_after=_warm_after(order)) for who, series in _sides(watch)}
         return Report(
             scenario=self.name,
             smoke=options.smoke,
@@ -123,102 +125,102 @@ class Nl2Bash(Scenario):
             parameters={
                 **options.parameters(),
                 "isolation": "required",
-                "slots": setting.slots,
-                "limit_s": setting.limit_s,
+                "rounds": order.rounds,
+                "slots": order.slots,
+                "limit_s": order.limit_s,
             },
-            findings=_findings(tally, watch, changes, survivors),
-            details=_details(setting, tally, watch, (before, after), changes, wall_s),
+            findings=_findings(outcome, drifts, changes, survivors),
+            details=_details(order, outcome, watch, (before, after), changes, wall_s),
             remarks=_remarks(before, after, changes),
-            problems=_problems(setting, tally, survivors, changes, watch.left_directories()),
+            problems=_problems(order, outcome, drifts, survivors, changes, watch.left_directories()),
         )
 
-    async def _run_all(self, setting: _Setting, console: Console, watch: Watch, tally: _Tally) -> None:
-        config = ht.ExecutorConfig(allow_network=False)
-        async with (
-            # Never less, whatever was asked for: some of these commands remove the host they run on.
-            ht.open_local_backend(slots=setting.slots, isolation="required") as backend,
-            ht.open_executor(backend, config=config) as executor,
-        ):
-            with open_progress(console) as progress:
-                task = progress.add_task("commands", total=len(setting.commands))
-                watch.warm_after = max(setting.slots, len(setting.commands) // 10)
-                async with trio.open_nursery() as watching:
-                    watching.start_soon(watch.run)
-                    await _run_commands(executor, setting, tally, lambda: progress.advance(task), watch)
-                    watch.look()
-                    watching.cancel_scope.cancel()
+    def draw(self, report: Report, figure: Figure) -> None:
+        """Memory over calls; the height of each panel is what counts as flat."""
+        memory = report.details["memory"]
+        for panel, who in zip(figure.subplots(1, 2), ("executor", "daemon"), strict=True):
+            series = memory[who]
+            panel.axvspan(0, memory["warm_after_calls"], color="#eeeeee", label="warm-up")
+            panel.plot(series["calls"], series["mib"], color="#0072b2", marker="o", label="own memory")
+            middle = median(series["mib"] or [0.0])
+            panel.set_ylim(middle - MAX_DRIFT_MIB / 2, middle + MAX_DRIFT_MIB / 2)
+            panel.set_xlabel("calls")
+            panel.set_ylabel("MiB")
+            panel.set_title(f"{who}: {shown(report.findings[f'{who}_slope_bytes_per_call'])} bytes a call")
+            panel.legend(frameon=False)
+        figure.suptitle(f"{report.scenario}: memory of each process, {MAX_DRIFT_MIB:g} MiB from edge to edge")
 
 
-async def _run_commands(
-    executor: ht.Executor, setting: _Setting, tally: _Tally, advance: Callable[[], object], watch: Watch
-) -> None:
-    """As many workers as slots; each takes the next command as soon as its last one's slot is clean."""
-    work = iter(enumerate(setting.commands))
-
-    async def work_off(work: Iterator[tuple[int, str]]) -> None:
-        await trio.lowlevel.checkpoint()
-        for number, command in work:
-            await _run_one(executor, f"nl2bash-{number}", command, setting.limit_s, tally)
-            watch.done += 1
-            advance()
-
-    async with trio.open_nursery() as nursery:
-        for _ in range(setting.slots):
-            nursery.start_soon(work_off, work)
+async def _run_all(order: CommandsOrder, console: Console, watch: Watch) -> CommandsOutcome:
+    """Runs the executor in a process of its own, and watches it from here."""
+    async with open_child("benchmarks.lib.commands") as child, trio.open_nursery() as nursery:
+        nursery.start_soon(watch.run)
+        await child.write_line(to_line(order))
+        reply = await _follow(child, order, console, watch)
+        nursery.cancel_scope.cancel()
+    if reply.commands is None:
+        raise UnavailableError(reply.text)
+    return reply.commands
 
 
-async def _run_one(
-    executor: ht.Executor, trajectory_id: str, command: str, limit_s: float, tally: _Tally
-) -> None:
-    started_s = time.perf_counter()
-    try:
-        call = ht.ToolCall(name="bash", arguments={"command": command})
-        result = await executor.execute(trajectory_id, call, limit_s=limit_s)
-        tally.by_provenance[str(result.provenance)] += 1
-        ended_s = time.perf_counter()
-        tally.latency.record(ended_s - started_s)
-        await executor.release(trajectory_id, reset_workspace=True)
-        tally.reset.record(time.perf_counter() - ended_s)
-    except HermesTrioError as error:
-        await trio.lowlevel.checkpoint()
-        tally.raised[f"{type(error).__name__}: {error}"[:200]] += 1
+async def _follow(child: Child, order: CommandsOrder, console: Console, watch: Watch) -> Reply:
+    with open_progress(console) as progress:
+        task = progress.add_task("commands", total=order.total)
+        while (reply := from_line(await child.read_line(), Reply)).kind is ReplyKind.PROGRESS:
+            watch.measure(child.pid, calls=reply.done)
+            progress.update(task, completed=reply.done)
+    return reply
+
+
+def _sides(watch: Watch) -> tuple[tuple[str, MemorySeries], ...]:
+    return (("executor", watch.executor), ("daemon", watch.daemon))
+
+
+def _warm_after(order: CommandsOrder) -> int:
+    """Every slot was used, pools are full, code is loaded."""
+    return max(order.slots, len(order.commands) // 10)
 
 
 def _findings(
-    tally: _Tally, watch: Watch, changes: HostChanges, survivors: Sequence[str]
+    outcome: CommandsOutcome, drifts: _Drifts, changes: HostChanges, survivors: Sequence[str]
 ) -> dict[str, float | None]:
+    latency, reset = outcome.latency, outcome.reset
+    memory: dict[str, float | None] = {}
+    for who, drift in drifts.items():
+        memory[f"{who}_drift_mib"] = None if drift is None else round(drift.mib, 2)
+        memory[f"{who}_slope_bytes_per_call"] = None if drift is None else round(drift.slope_bytes, 1)
     return {
-        "calls_answered": tally.latency.count,
-        "calls_that_raised": tally.raised.total(),
+        "calls_answered": latency.count,
+        "calls_that_raised": sum(outcome.raised.values()),
         "survivors": len(survivors),
         "changed_files": len(changes.files),
-        "daemon_growth_mib": watch.daemon.growth_mib,
-        "executor_growth_mib": watch.executor.growth_mib,
-        "p50_ms": tally.latency.percentile(50) * 1e3,
-        "p99_ms": tally.latency.percentile(99) * 1e3,
-        "max_ms": tally.latency.max_s * 1e3,
-        "reset_p50_ms": tally.reset.percentile(50) * 1e3,
-        "reset_p99_ms": tally.reset.percentile(99) * 1e3,
+        **memory,
+        "p50_ms": latency.percentile(50) * 1e3,
+        "p99_ms": latency.percentile(99) * 1e3,
+        "max_ms": latency.max_s * 1e3,
+        "reset_p50_ms": reset.percentile(50) * 1e3,
+        "reset_p99_ms": reset.percentile(99) * 1e3,
     }
 
 
 def _details(
-    setting: _Setting,
-    tally: _Tally,
+    order: CommandsOrder,
+    outcome: CommandsOutcome,
     watch: Watch,
     states: tuple[HostState, HostState],
     changes: HostChanges,
     wall_s: float,
 ) -> dict[str, Any]:
     before, after = states
+    memory = {who: series.to_mapping() for who, series in _sides(watch)}
     return {
-        "commands": len(setting.commands),
+        "commands": order.total,
         "wall_s": round(wall_s, 1),
-        "by_provenance": dict(tally.by_provenance.most_common()),
-        "raised": dict(tally.raised.most_common(10)),
-        "latency": tally.latency.to_mapping(),
-        "reset": tally.reset.to_mapping(),
-        "memory": {"daemon": asdict(watch.daemon), "executor": asdict(watch.executor)},
+        "by_provenance": dict(outcome.by_provenance),
+        "raised": dict(outcome.raised),
+        "latency": outcome.latency.to_mapping(),
+        "reset": outcome.reset.to_mapping(),
+        "memory": {"warm_after_calls": _warm_after(order), **memory},
         "files_compared": len(before.files),
         "files_sha256": {"before": before.digest(), "after": after.digest()},
         **{f"new_{name}": list(found) for name, found in asdict(changes).items()},
@@ -237,16 +239,21 @@ def _remarks(before: HostState, after: HostState, changes: HostChanges) -> tuple
 
 
 def _problems(
-    setting: _Setting,
-    tally: _Tally,
+    order: CommandsOrder,
+    outcome: CommandsOutcome,
+    drifts: _Drifts,
     survivors: Sequence[str],
     changes: HostChanges,
     left_directories: Sequence[str],
 ) -> tuple[str, ...]:
     problems = []
-    unanswered = len(setting.commands) - tally.latency.count
+    unanswered = order.total - outcome.latency.count
     if unanswered:
-        problems.append(f"{unanswered} commands got no typed result: {tally.raised.most_common(1)}")
+        problems.append(f"{unanswered} commands got no typed result: {list(outcome.raised.items())[:1]}")
+    for who, drift in drifts.items():
+        objection = drift and drift.objection(who)
+        if objection:
+            problems.append(objection)
     if survivors:
         problems.append(f"{len(survivors)} processes survived: {', '.join(survivors[:10])}")
     if changes.files:
