@@ -20,7 +20,7 @@ from benchmarks.lib.children import LineReader
 from benchmarks.lib.converter import from_line
 from benchmarks.lib.driver import Send, take_over_stdout
 from benchmarks.lib.protocol import CommandsOrder, CommandsOutcome, Reply, ReplyKind
-from hermes_trio.errors import HermesTrioError, UnavailableError
+from hermes_trio.errors import HermesTrioError, InvalidInputError, UnavailableError
 from hermes_trio.telemetry import LogHistogram
 
 POINTS = 20
@@ -47,11 +47,7 @@ class _Tally:
 
 def main() -> None:
     """Serves one order; stops early when the input ends."""
-    send = take_over_stdout()
-    try:
-        trio.run(_serve, send)
-    except UnavailableError as error:
-        send(Reply(kind=ReplyKind.UNAVAILABLE, text=str(error)))
+    trio.run(_serve, take_over_stdout())
 
 
 async def _serve(send: Send) -> None:
@@ -59,12 +55,18 @@ async def _serve(send: Send) -> None:
     line = await reader.read_line()
     if line is None:
         return
-    order = from_line(line, CommandsOrder)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_end_with_input, reader, nursery.cancel_scope)
-        outcome = await _run(order, send)
+        send(await _answer(from_line(line, CommandsOrder), send))
         nursery.cancel_scope.cancel()
-    send(Reply(kind=ReplyKind.RESULT, commands=outcome))
+
+
+async def _answer(order: CommandsOrder, send: Send) -> Reply:
+    try:
+        return Reply(kind=ReplyKind.RESULT, commands=await _run(order, send))
+    except (InvalidInputError, UnavailableError) as error:
+        await trio.lowlevel.checkpoint()
+        return Reply(kind=ReplyKind.UNAVAILABLE, text=str(error))
 
 
 async def _end_with_input(reader: LineReader, scope: trio.CancelScope) -> None:

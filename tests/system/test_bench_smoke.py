@@ -14,10 +14,12 @@ import trio
 
 from benchmarks.arms.base import ArmOptions, CallerSettings
 from benchmarks.lib.children import CHECKOUT, child_environment, open_child
+from benchmarks.lib.converter import from_line, to_line
 from benchmarks.lib.drivers import open_drivers
 from benchmarks.lib.load import Step
 from benchmarks.lib.plan import TRUE, one_lane
 from benchmarks.lib.processes import descendants, list_processes
+from benchmarks.lib.protocol import CommandsOrder, Reply, ReplyKind
 from benchmarks.lib.report import Report, check_report, read_report
 from benchmarks.run import run_benchmark
 from benchmarks.scenario.base import BenchOptions
@@ -54,6 +56,40 @@ def test_commands_of_people_leave_nothing_behind() -> None:
     assert report.findings["calls_answered"] == report.details["commands"] == 12
     assert report.findings["survivors"] == 0
     assert {"ok", "tool_error", "limit_exceeded"} <= set(report.details["by_provenance"])
+    assert report.details["memory"]["executor"]["calls"] == list(range(1, 13))
+    assert report.findings["executor_drift_mib"] is not None
+
+
+def test_memory_that_is_not_flat_is_a_problem(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No memory is flat enough for this bound; the picture is drawn all the same."""
+    monkeypatch.setattr("benchmarks.lib.memory.MAX_DRIFT_MIB", -1000.0)
+    report = run_benchmark("nl2bash", BenchOptions(smoke=True, rounds=2), plot_path=tmp_path / "r.svg")
+    assert report.details["commands"] == 24
+    assert report.problems[0].startswith("memory of the executor is not flat")
+    assert ElementTree.parse(tmp_path / "r.svg").getroot().tag.endswith("svg")
+
+
+async def test_the_runner_of_commands_ends_with_its_input(capfd: pytest.CaptureFixture[str]) -> None:
+    """Also in the middle of a command, without a word, and takes its daemon along."""
+    order = CommandsOrder(commands=("true", "sleep 3600"), rounds=1, slots=1, limit_s=600.0)
+    with trio.fail_after(TOO_LONG_S):
+        async with open_child("benchmarks.lib.commands") as child:
+            await child.write_line(to_line(order))
+            reply = from_line(await child.read_line(), Reply)
+            assert (reply.kind, reply.done) == (ReplyKind.PROGRESS, 1)
+    assert capfd.readouterr().err == ""
+    assert not descendants(os.getpid(), list_processes())
+
+
+async def test_the_runner_of_commands_says_why_it_cannot() -> None:
+    """In the words of whoever refused, for the harness to repeat."""
+    order = CommandsOrder(commands=("true",), rounds=1, slots=10_000_000, limit_s=1.0)
+    with trio.fail_after(TOO_LONG_S):
+        async with open_child("benchmarks.lib.commands") as child:
+            await child.write_line(to_line(order))
+            reply = from_line(await child.read_line(), Reply)
+    assert reply.kind is ReplyKind.UNAVAILABLE
+    assert "must be at most 4096" in reply.text
 
 
 @pytest.mark.parametrize("name", ["idle", "batching"])

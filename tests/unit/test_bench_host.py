@@ -18,9 +18,9 @@ from benchmarks.lib.processes import (
     daemon_data_dir,
     descendants,
     list_processes,
-    resident_bytes,
+    own_bytes,
 )
-from benchmarks.lib.watch import Memory, Watch
+from benchmarks.lib.watch import Watch
 
 
 def test_changed_new_and_vanished_files_are_seen(tmp_path: Path) -> None:
@@ -86,12 +86,12 @@ def test_this_process_is_listed_with_its_memory() -> None:
     """Against the real /proc."""
     own = list_processes()[os.getpid()]
     assert own.parent == os.getppid()
-    assert resident_bytes(os.getpid()) > 1_000_000
+    assert own_bytes(os.getpid()) > 1_000_000
 
 
 def test_a_process_that_is_gone_has_no_memory_and_runs_nothing() -> None:
     """No pid is that high."""
-    assert resident_bytes(2**30) == 0
+    assert own_bytes(2**30) == 0
     assert command_line(2**30) == []
 
 
@@ -110,16 +110,6 @@ def test_a_daemon_is_known_by_its_command_line(line: str, data_dir: str | None) 
     assert daemon_data_dir(line.split()) == data_dir
 
 
-def test_memory_growth_counts_from_the_first_warm_sample() -> None:
-    """Filling the pools is no leak."""
-    memory = Memory()
-    assert memory.growth_mib is None
-    for resident, warm in ((10, False), (30, True), (50, True), (0, True), (40, True)):
-        memory.record(resident * 2**20, warm=warm)
-    assert memory.growth_mib == 10
-    assert memory.peak_bytes == 50 * 2**20
-
-
 def test_a_child_that_lives_on_is_a_survivor() -> None:
     """Seen once below us and still alive: it is named, until it is gone."""
     pid = os.posix_spawn("/bin/sleep", ["sleep", "60"], {})
@@ -131,7 +121,6 @@ def test_a_child_that_lives_on_is_a_survivor() -> None:
         os.kill(pid, 9)
         os.waitpid(pid, 0)
     assert pid not in {each.pid for each in watch.survivors()}
-    assert watch.executor.last_bytes > 0
 
 
 def test_root_drops_to_the_slots_uid_before_bubblewrap(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +172,28 @@ def test_a_directory_of_our_daemon_that_is_still_there_is_left(tmp_path: Path) -
     assert watch.left_directories() == [str(tmp_path)]
     tmp_path.rmdir()
     assert watch.left_directories() == []
-    assert watch.daemon.peak_bytes > 0
+
+
+def test_memory_is_that_of_each_side_and_of_nobody_else(tmp_path: Path) -> None:
+    """The executor's by its pid, the daemon's by its command line; not that of whoever watches."""
+    ballast = "import sys, time; held = bytes([1]) * 2**24 if len(sys.argv) > 1 else b''; time.sleep(60)"
+    words = [sys.executable, "-S", "-c", ballast]
+    executor = os.posix_spawn(words[0], words, {})
+    words = [*words, "sandbox_daemon", "--data-dir", str(tmp_path)]
+    words[1:2] = []  # the words that tell a daemon stand among the first four
+    daemon = os.posix_spawn(words[0], words, {})
+    watch = Watch()
+    try:
+        _wait_for_words(daemon)
+        watch.look()
+        while not watch.daemon.sizes or watch.daemon.sizes[-1] < 2**24:
+            watch.measure(executor, calls=7)
+    finally:
+        for pid in (executor, daemon):
+            os.kill(pid, 9)
+            os.waitpid(pid, 0)
+    assert watch.executor.calls[-1] == watch.daemon.calls[-1] == 7
+    assert 0 < watch.executor.sizes[-1] < 2**24 < watch.daemon.sizes[-1]
 
 
 def _wait_for_words(pid: int) -> None:

@@ -12,7 +12,7 @@ from benchmarks.lib.environment import capture_environment
 from benchmarks.lib.load import LaneResult
 from benchmarks.lib.plan import Plan
 from benchmarks.lib.report import Report, check_report, measured
-from benchmarks.scenario import SCENARIOS, load_scenario
+from benchmarks.scenario import SCENARIOS, load_scenario, nl2bash
 from benchmarks.scenario.base import BenchOptions, Comparison
 from benchmarks.scenario.batching import batch_size_of, label
 from benchmarks.scenario.nl2bash import read_commands
@@ -179,3 +179,11 @@ def test_a_file_without_commands_is_one_clear_line(tmp_path: Path, name: str, me
     (tmp_path / "empty").write_text("\n")
     with pytest.raises(InvalidInputError, match=f"{name}: field '--commands': {message}"):
         read_commands(tmp_path / name, sample=None, seed=0)
+
+
+def test_a_file_that_would_take_days_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything of it runs."""
+    monkeypatch.setattr(nl2bash, "MAX_FILE_BYTES", 1)
+    (tmp_path / "large").write_text("ls\n")
+    with pytest.raises(InvalidInputError, match="large: field '--commands': has more than 0 MiB"):
+        read_commands(tmp_path / "large", sample=1, seed=0)
