@@ -30,7 +30,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="measure this runtime beside its ancestor and the physical limits (from a checkout)",
         description="Runs one scenario of the benchmark harness, prints a table, and writes JSON and plots "
         f"on request. Scenarios: {_SCENARIOS}. Exit code 0: measured; 1: calls failed, so that the figures "
-        "mean nothing; 3: run outside of a checkout, or something that was asked for is not installed.",
+        "mean nothing, or what must hold did not; 3: run outside of a checkout, or something that was asked "
+        "for is not installed.",
     )
     parser.add_argument("scenario", metavar="SCENARIO", help=_SCENARIOS)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured")
