@@ -6,25 +6,21 @@ closes the request's connection, which is how a server learns to stop generating
 
 from __future__ import annotations
 
-import os
-import socket
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+import random
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from types import TracebackType
-from typing import Any, Self
+from types import MappingProxyType, TracebackType
+from typing import Any, Self, Unpack
 
 import httpx
 import trio
+from attrs import evolve, frozen
 
-from hermes_trio.models.completion import ChatCompletion, MalformedCompletion, error_text, read_completion
-from hermes_trio.models.errors import (
-    ModelConnectionError,
-    ModelError,
-    ModelResponseError,
-    ModelStatusError,
-    ModelUnreachableError,
-    one_line,
-)
+from hermes_trio.errors import InvalidInputError
+from hermes_trio.models.completion import ChatCompletion, MalformedCompletion, read_completion
+from hermes_trio.models.errors import ModelError
+from hermes_trio.models.options import ChatOptions
+from hermes_trio.models.pool import OpenCall, ServerPool
 from hermes_trio.models.request import (
     checked_api_key,
     completions_url,
@@ -33,169 +29,178 @@ from hermes_trio.models.request import (
     public_url,
     request_body,
 )
+from hermes_trio.models.retries import RetryPolicy
+from hermes_trio.models.server import Answer, ModelServer
 from hermes_trio.models.shards import ShardedClients
+from hermes_trio.models.statistics import CallCounts, ChatStatistics, ServerStatistics
+from hermes_trio.models.stream import ChatStream
 
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 """A long answer with logprobs and token ids takes a few MiB; beyond this it is not an answer."""
 
+MAX_TEXT_CHARS = 4 * 1024 * 1024
+"""A million tokens. What is said is sent again with every later turn, so it is bounded more tightly."""
+
+_STREAMED: Mapping[str, Any] = MappingProxyType({"stream": True, "stream_options": {"include_usage": True}})
+
 
 class ChatClient:
-    """Asks one model server. Any number of tasks may ask at once.
+    """Asks one model server, or several that serve the same weights. Any number of tasks may ask at once.
 
     Use it as ``async with ChatClient(...) as client``, or call :meth:`aclose`.
 
     Args:
-        base_url: as people write it; see :func:`hermes_trio.models.request.completions_url`.
+        base_url: as people write it; see :func:`hermes_trio.models.request.completions_url`. Of several
+            servers a trajectory keeps the one that has its prefix cached; see
+            :mod:`hermes_trio.models.balance`.
         api_key: sent as a bearer token; ``None`` sends none. It is in no text, repr or log.
         model: the model's name there; ``None`` leaves it to servers that have only one.
         connect_timeout: seconds until a connection attempt is given up.
         max_response_bytes: a longer answer is refused.
+        max_text_chars: of content, reasoning and arguments together; an answer with more is refused.
+        retries: what is asked again, and how often; see :mod:`hermes_trio.models.retries`. ``None``: nothing.
+        dice: evenly from 0 to 1, for the waits between attempts.
 
     Raises:
-        InvalidInputError: the URL or the key cannot be used.
+        InvalidInputError: a URL or the key cannot be used.
     """
 
     def __init__(
         self,
-        base_url: str,
+        base_url: str | Sequence[str],
         *,
         api_key: str | None = None,
         model: str | None = None,
         connect_timeout: float = 10.0,
         max_response_bytes: int = MAX_RESPONSE_BYTES,
+        max_text_chars: int = MAX_TEXT_CHARS,
+        retries: RetryPolicy | None = RetryPolicy(),  # noqa: B008 - frozen
+        dice: Callable[[], float] = random.random,
     ) -> None:
         self.model = model
-        self._post_url = completions_url(base_url)
-        self.url = public_url(self._post_url)
-        self._key = checked_api_key(api_key)
-        self._max_response_bytes = max_response_bytes
-        trusted = not is_loopback(self._post_url)
-        self._clients = ShardedClients(connect_timeout=connect_timeout, trust_environment=trusted)
+        urls = (base_url,) if isinstance(base_url, str) else tuple(base_url)
+        if not urls:
+            raise InvalidInputError("there is none", source="model URL")
+        key = checked_api_key(api_key)
+        options = {"max_response_bytes": max_response_bytes, "max_text_chars": max_text_chars}
+        servers = [_server(url, key=key, connect_timeout=connect_timeout, **options) for url in urls]
+        self.url = ", ".join(server.url for server in servers)
+        self._pool = ServerPool(servers=servers, retries=retries, dice=dice)
+        self._counts = CallCounts()
 
     @property
     def in_flight(self) -> int:
         """Requests under way now."""
-        return self._clients.in_flight
+        return sum(server.clients.in_flight for server in self._pool.servers)
+
+    def statistics(self) -> ChatStatistics:
+        """What was asked so far, and what each server does now."""
+        servers = {
+            server.url: ServerStatistics(
+                in_flight=candidate.in_flight,
+                trajectories=candidate.trajectories,
+                failures=candidate.failures,
+                shards=server.clients.shards,
+            )
+            for server, candidate in zip(self._pool.servers, self._pool.balance.candidates, strict=True)
+        }
+        return self._counts.statistics(in_flight=self.in_flight, retried=self._pool.retried, servers=servers)
 
     async def complete(
         self,
         messages: Sequence[Mapping[str, Any]],
         *,
-        tools: Sequence[Mapping[str, Any]] | None = None,
-        tool_choice: str | Mapping[str, Any] | None = None,
-        temperature: float | None = 1.0,
-        max_tokens: int | None = None,
-        stop: str | Sequence[str] | None = None,
-        seed: int | None = None,
-        extra_body: Mapping[str, Any] | None = None,
+        trajectory_id: str | None = None,
+        **options: Unpack[ChatOptions],
     ) -> ChatCompletion:
-        """Ask for one completion. Asked once: nothing is repeated here.
+        """Ask for one completion.
 
         Cancellation: *abandons*: the connection is closed, the client stays usable.
 
         Args:
             messages: the conversation, in OpenAI's format.
-            tools: OpenAI function schemas; none or an empty list: not sent.
-            tool_choice: ``auto``, ``none``, ``required`` or a function; ``None``: the server's default.
-            temperature: ``None``: the server's default.
-            max_tokens: most tokens to generate; ``None``: the server's default.
-            stop: texts at which generation ends.
-            seed: for sampling, where the server knows how.
-            extra_body: further members of the request's body.
+            trajectory_id: calls with the same one go to the same server while it is well.
+            options: see :class:`hermes_trio.models.options.ChatOptions`.
 
         Returns:
             The first choice, with everything the server sent in ``raw``.
 
         Raises:
-            ModelError: one of its family, see :mod:`hermes_trio.models.errors`.
+            ModelError: one of its family, see :mod:`hermes_trio.models.errors`, after the retries.
             ClosedError: the client is closed.
         """
-        options = {
+        body = self._body(messages, options)
+        async with self._asked(body, trajectory_id) as asked:
+            return asked.read(await asked.answer.receive_all())
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        trajectory_id: str | None = None,
+        **options: Unpack[ChatOptions],
+    ) -> AsyncIterator[ChatStream]:
+        """Ask for one completion and read it while it is generated.
+
+        ::
+
+            async with client.stream(messages) as stream:
+                async for delta in stream:
+                    print(delta.content, end="")
+            completion = stream.completion
+
+        Nothing is asked again once the answer has begun. Leaving the block early closes the connection.
+
+        Cancellation: *abandons*: the connection is closed, the client stays usable.
+
+        Args:
+            messages: as in :meth:`complete`, like all of them.
+            trajectory_id: see there.
+            options: see there.
+
+        Raises:
+            ModelError: on entering, or from the stream in the block.
+            ClosedError: the client is closed.
+        """
+        body = self._body(messages, options, _STREAMED)
+        async with self._asked(body, trajectory_id) as asked:
+            yield ChatStream(asked.answer, asked.complete)
+
+    def _body(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        options: ChatOptions,
+        more: Mapping[str, Any] = MappingProxyType({}),
+    ) -> bytes:
+        tools = options.get("tools")
+        told = {
+            "temperature": 1.0,
             "model": self.model,
+            **options,
+            **more,
             "tools": list(tools) if tools else None,
-            "tool_choice": tool_choice,
-            "temperature": temperature,
-            "max_tokens": max_tokens,
-            "stop": stop,
-            "seed": seed,
         }
-        body = request_body(messages, options=options, extra_body=extra_body)
+        return request_body(messages, options=told, extra_body=told.pop("extra_body", None))
+
+    @asynccontextmanager
+    async def _asked(self, body: bytes, trajectory_id: str | None) -> AsyncIterator[_Asked]:
+        """One call, from asking to its end, counted."""
         started = trio.current_time()
-        answer = await self._post(body)
-        return self._read(answer, latency_s=trio.current_time() - started)
-
-    async def _post(self, body: bytes) -> bytes:
         try:
-            with self._clients.lend() as client:
-                async with client.stream(
-                    "POST", self._post_url, content=body, headers=self._headers()
-                ) as response:
-                    return await self._receive(response)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise self._mapped(error) from error
-
-    def _headers(self) -> dict[str, str]:
-        # Uncompressed: a bound on bytes read is then a bound on memory.
-        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
-        return headers | ({"Authorization": f"Bearer {self._key}"} if self._key else {})
-
-    async def _receive(self, response: httpx.Response) -> bytes:
-        data = await self._receive_bounded(response)
-        if len(data) > self._max_response_bytes:
-            raise self._malformed(f"it sent more than {self._max_response_bytes} bytes")
-        if response.status_code != httpx.codes.OK:
-            raise self._refused(response, data)
-        return data
-
-    async def _receive_bounded(self, response: httpx.Response) -> bytes:
-        """The body, or what came until it was longer than it may be."""
-        data = bytearray()
-        # httpx reads through a chain of async generators, which Trio reports as leaked when the loop over
-        # them is left early; an exception from below unwinds them all, and cancelling is one.
-        with trio.CancelScope() as scope:
-            async for chunk in response.aiter_raw():
-                data += chunk
-                if len(data) > self._max_response_bytes:
-                    scope.cancel()
-        return bytes(data)
-
-    def _read(self, answer: bytes, *, latency_s: float) -> ChatCompletion:
-        try:
-            return read_completion(decode_body(answer), latency_s=latency_s)
-        except ValueError as error:
-            raise self._malformed("it is not JSON") from error
-        except MalformedCompletion as error:
-            raise self._malformed(str(error)) from error
-
-    def _malformed(self, problem: str) -> ModelError:
-        return ModelResponseError(one_line(problem, secret=self._key), url=self.url)
-
-    def _refused(self, response: httpx.Response, body: bytes) -> ModelError:
-        try:
-            told = error_text(decode_body(body))
-        except ValueError:
-            told = ""
-        return ModelStatusError(
-            response.status_code,
-            one_line(told, secret=self._key),
-            url=self.url,
-            retry_after=response.headers.get("retry-after"),
-        )
-
-    def _mapped(self, error: Exception) -> ModelError:
-        reason = one_line(_reason(error), secret=self._key).rstrip(".")
-        match error:
-            case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.ProxyError() | httpx.InvalidURL():
-                return ModelUnreachableError(reason, url=self.url)
-            case _:
-                return ModelConnectionError(reason, url=self.url)
+            call = await self._pool.open(body, trajectory_id=trajectory_id)
+            async with call:
+                yield _Asked(call=call, started=started, counts=self._counts)
+        except ModelError:
+            self._counts.failed += 1
+            raise
 
     async def aclose(self) -> None:
         """Close every connection; idempotent.
 
         Cancellation: *shielded, at most 2 s*.
         """
-        await self._clients.aclose()
+        await self._pool.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -209,38 +214,68 @@ class ChatClient:
         await self.aclose()
 
     def __repr__(self) -> str:
-        shards = self._clients.shards
+        shards = sum(server.clients.shards for server in self._pool.servers)
         return f"<ChatClient {self.url} model={self.model!r} {self.in_flight} in flight, {shards} shards>"
 
 
-def _reason(error: BaseException) -> str:
-    """The operating system's words when it has any, else the library's."""
-    if isinstance(error, httpx.ConnectTimeout):
-        return "no connection within the connect timeout"
-    told = (_system_words(cause) for cause in _causes(error) if isinstance(cause, OSError))
-    return next((text for text in told if text), str(error) or type(error).__name__)
+@frozen(kw_only=True)
+class _Asked:
+    """A call that is being answered, and where it is counted."""
+
+    call: OpenCall
+    started: float
+    counts: CallCounts
+
+    @property
+    def answer(self) -> Answer:
+        return self.call.answer
+
+    def read(self, data: bytes) -> ChatCompletion:
+        """The completion in the bytes of a whole answer."""
+        try:
+            body = decode_body(data)
+        except ValueError as error:
+            raise self.call.server.malformed("it is not JSON") from error
+        return self.complete(body)
+
+    def complete(self, body: Any) -> ChatCompletion:
+        """The completion in a whole answer, timed and counted."""
+        try:
+            completion = read_completion(body)
+        except MalformedCompletion as error:
+            raise self.call.server.malformed(str(error)) from error
+        self.call.server.check_text(completion.text_chars)
+        completion = evolve(
+            completion,
+            latency_s=trio.current_time() - self.started,
+            queue_s=self.call.asked_at - self.started,
+            attempts=self.call.attempt,
+            server=self.call.server.url,
+        )
+        self.counts.add(completion)
+        return completion
 
 
-def _system_words(error: OSError) -> str:
-    # Trio puts the address into strerror; only the resolver's errors, which have no errno, need theirs.
-    words = error.strerror if isinstance(error, socket.gaierror) else error.errno and os.strerror(error.errno)
-    return (words or "").lower()
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and all that led to it. Trio groups one error for each address that it tried."""
-    yield error
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from _causes(inner)
-    cause = error.__cause__ or error.__context__
-    if cause is not None:
-        yield from _causes(cause)
+def _server(url: str, *, key: str | None, connect_timeout: float, **bounds: int) -> ModelServer:
+    post_url = completions_url(url)
+    clients = ShardedClients(
+        connect_timeout=connect_timeout,
+        is_secure=post_url.startswith("https:"),
+        trust_environment=not is_loopback(post_url),
+    )
+    try:
+        return ModelServer(post_url=post_url, url=public_url(post_url), key=key, clients=clients, **bounds)
+    except httpx.InvalidURL as error:
+        raise InvalidInputError(f"not a URL ({error})", source="model URL") from error
 
 
 @asynccontextmanager
 async def open_chat_client(
-    base_url: str, *, api_key: str | None = None, model: str | None = None, connect_timeout: float = 10.0
+    base_url: str | Sequence[str],
+    *,
+    api_key: str | None = None,
+    model: str | None = None,
+    connect_timeout: float = 10.0,
 ) -> AsyncIterator[ChatClient]:
     """A :class:`ChatClient` that is closed at the end of the block.
 

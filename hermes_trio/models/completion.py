@@ -50,7 +50,10 @@ class ChatCompletion:
         finish_reason: ``stop``, ``length``, ``tool_calls``, ...; ``None`` when not told.
         usage: ``None`` when not told.
         model: the name the server gave.
-        latency_s: from asking to the last byte; 0 when nobody measured.
+        latency_s: from asking to the last byte, ``queue_s`` included; 0 when nobody measured.
+        queue_s: of it, until the attempt began that was answered: waits between attempts.
+        attempts: requests made, the answered one included.
+        server: the address that answered, without credentials; empty when nobody noted it.
         tokens: what was read and sampled, as ids; ``None``: nobody looked. Its ``problem`` says what the
             server did not tell.
         raw: the whole body.
@@ -61,16 +64,26 @@ class ChatCompletion:
     usage: Usage | None = None
     model: str = ""
     latency_s: float = 0.0
+    queue_s: float = 0.0
+    attempts: int = 1
+    server: str = ""
     tokens: CallTokens | None = field(default=None, repr=False)
     raw: Mapping[str, Any] = field(factory=dict, repr=False)
+
+    @property
+    def text_chars(self) -> int:
+        """How much text the answer adds to a transcript."""
+        calls = (member(call, "function") for call in self.message.tool_calls)
+        arguments = sum(len(str(member(call, "arguments") or "")) for call in calls)
+        return len(self.message.content) + len(self.message.reasoning or "") + arguments
 
 
 class MalformedCompletion(Exception):
     """A body is not a chat completion; the text says what is missing."""
 
 
-def read_completion(body: Any, *, latency_s: float = 0.0) -> ChatCompletion:
-    """Read the decoded body of a 200 answer.
+def read_completion(body: Any) -> ChatCompletion:
+    """Read the decoded body of a 200 answer. How long it took is the caller's to add.
 
     Raises:
         MalformedCompletion: it has no first choice with a message, or carries an error instead.
@@ -87,7 +100,6 @@ def read_completion(body: Any, *, latency_s: float = 0.0) -> ChatCompletion:
         finish_reason=_text_or_none(choice.get("finish_reason")),
         usage=_read_usage(raw.get("usage")),
         model=_text_or_none(raw.get("model")) or "",
-        latency_s=latency_s,
         tokens=read_tokens(raw),
         raw=raw,
     )

@@ -10,8 +10,7 @@ no request ever queues inside httpx.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx
 import trio
@@ -29,7 +28,9 @@ CLOSE_LIMIT_S = 2.0
 
 
 @define(eq=False)
-class _Shard:
+class Shard:
+    """One pool, and how many requests it has under way."""
+
     client: httpx.AsyncClient
     in_flight: int = 0
 
@@ -40,12 +41,14 @@ class ShardedClients:
 
     Args:
         connect_timeout: seconds until a connection attempt is given up.
+        is_secure: connections are made with TLS.
         trust_environment: use the proxy that the environment names.
     """
 
     connect_timeout: float
+    is_secure: bool
     trust_environment: bool
-    _shards: list[_Shard] = field(factory=list, init=False)
+    _shards: list[Shard] = field(factory=list, init=False)
     _closed: bool = field(default=False, init=False)
     _ssl_context: ssl.SSLContext | None = field(default=None, init=False)
 
@@ -59,9 +62,8 @@ class ShardedClients:
         """Pools open now."""
         return len(self._shards)
 
-    @contextmanager
-    def lend(self) -> Iterator[httpx.AsyncClient]:
-        """The least loaded pool, for one request.
+    def take(self) -> Shard:
+        """The least loaded pool, for one request; give it back to :meth:`give_back`.
 
         Raises:
             ClosedError: after :meth:`aclose`.
@@ -70,15 +72,16 @@ class ShardedClients:
             raise ClosedError("the chat client is closed")
         shard = self._least_loaded()
         shard.in_flight += 1
-        try:
-            yield shard.client
-        finally:
-            shard.in_flight -= 1
+        return shard
 
-    def _least_loaded(self) -> _Shard:
+    def give_back(self, shard: Shard) -> None:
+        """The request is over, and its connection idle or closed."""
+        shard.in_flight -= 1
+
+    def _least_loaded(self) -> Shard:
         free = [shard for shard in self._shards if shard.in_flight < CONNECTIONS_PER_SHARD]
         if not free:
-            self._shards.append(_Shard(self._new_client()))
+            self._shards.append(Shard(self._new_client()))
             return self._shards[-1]
         return min(free, key=lambda shard: shard.in_flight)
 
@@ -91,7 +94,9 @@ class ShardedClients:
         return httpx.AsyncClient(
             limits=limits,
             timeout=httpx.Timeout(None, connect=self.connect_timeout),
-            verify=self._shared_ssl_context(),
+            # One trajectory's cookies are not the next one's, and a server could send them without end.
+            cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
+            verify=self._shared_ssl_context() if self.is_secure or self.trust_environment else False,
             trust_env=self.trust_environment,
         )
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from functools import partial
+from typing import Any
 
 import pytest
 import trio
-from attrs import define, field
 
 from hermes_trio.errors import ClosedError, InvalidInputError
 from hermes_trio.models.chat import ChatClient, open_chat_client
@@ -23,82 +20,10 @@ from hermes_trio.models.errors import (
     ModelUnreachableError,
 )
 from hermes_trio.models.shards import CONNECTIONS_PER_SHARD
+from hermes_trio.testing.faulty_model import COMPLETION, always, http_answer, open_raw_server
 
 MESSAGES = [{"role": "user", "content": "hi"}]
-GOOD = json.dumps({"choices": [{"message": {"content": "hello"}, "finish_reason": "stop"}]}).encode()
 KEY = "sk-very-secret"
-
-Handler = Callable[[trio.SocketStream, bytes], Awaitable[None]]
-
-
-def answer(body: bytes, status: str = "200 OK", headers: str = "", length: int | None = None) -> bytes:
-    """A whole HTTP answer."""
-    size = len(body) if length is None else length
-    return f"HTTP/1.1 {status}\r\nContent-Length: {size}\r\n{headers}\r\n".encode() + body
-
-
-async def read_request(stream: trio.SocketStream) -> bytes:
-    """One request with its body, or nothing at the end of the connection."""
-    data = b""
-    while b"\r\n\r\n" not in data:
-        chunk = await stream.receive_some()
-        if not chunk:
-            return b""
-        data += chunk
-    head, _, body = data.partition(b"\r\n\r\n")
-    (length,) = (
-        int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")
-    )
-    while len(body) < length:
-        body += await stream.receive_some()
-    return head + b"\r\n\r\n" + body
-
-
-@define
-class Server:
-    """A server whose handler writes raw bytes. Counts its connections."""
-
-    handler: Handler
-    url: str = ""
-    opened: int = 0
-    open_now: int = 0
-    requests: list[bytes] = field(factory=list)
-    last_closed: trio.Event = field(factory=trio.Event)
-
-    async def serve(self, stream: trio.SocketStream) -> None:
-        """One connection."""
-        self.opened += 1
-        self.open_now += 1
-        try:
-            while request := await read_request(stream):
-                self.requests.append(request)
-                await self.handler(stream, request)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass
-        finally:
-            self.open_now -= 1
-            self.last_closed.set()
-            await trio.aclose_forcefully(stream)
-
-
-@asynccontextmanager
-async def open_server(handler: Handler) -> AsyncIterator[Server]:
-    """A server on a free port until the end of the block."""
-    server = Server(handler)
-    async with trio.open_nursery() as nursery:
-        listeners = await nursery.start(partial(trio.serve_tcp, server.serve, 0, host="127.0.0.1"))
-        server.url = f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}/v1"
-        yield server
-        nursery.cancel_scope.cancel()
-
-
-def always(data: bytes) -> Handler:
-    """A handler that answers every request the same."""
-
-    async def handle(stream: trio.SocketStream, _request: bytes) -> None:
-        await stream.send_all(data)
-
-    return handle
 
 
 async def _fails(data: bytes, *, close: bool = False) -> ModelError:
@@ -109,7 +34,7 @@ async def _fails(data: bytes, *, close: bool = False) -> ModelError:
         if close:
             await stream.aclose()
 
-    async with open_server(handle) as server, ChatClient(server.url, api_key=KEY) as client:
+    async with open_raw_server(handle) as server, ChatClient(server.url, api_key=KEY, retries=None) as client:
         with trio.fail_after(5), pytest.raises(ModelError) as caught:
             await client.complete(MESSAGES)
         assert client.in_flight == 0
@@ -122,7 +47,7 @@ async def _fails(data: bytes, *, close: bool = False) -> ModelError:
 async def test_a_completion_is_asked_for_with_everything_that_was_said() -> None:
     """Route, key, model, options, and the extra members at the top level."""
     async with (
-        open_server(always(answer(GOOD))) as server,
+        open_raw_server(always(http_answer(COMPLETION))) as server,
         open_chat_client(server.url, api_key=f"{KEY}\n", model="m") as client,
     ):
         completion = await client.complete(
@@ -154,7 +79,7 @@ async def test_a_completion_is_asked_for_with_everything_that_was_said() -> None
 
 async def test_without_a_key_no_authorization_is_sent() -> None:
     """And without tools no empty list of them."""
-    async with open_server(always(answer(GOOD))) as server, ChatClient(server.url) as client:
+    async with open_raw_server(always(http_answer(COMPLETION))) as server, ChatClient(server.url) as client:
         await client.complete(MESSAGES, tools=[])
     assert b"authorization" not in server.requests[0].lower()
     assert b"tools" not in server.requests[0]
@@ -188,7 +113,7 @@ async def test_a_connection_that_is_never_taken_is_unreachable_within_its_bound(
 async def test_an_error_status_carries_the_servers_words() -> None:
     """And what it says about trying again."""
     body = b'{"error": {"message": "slow\\ndown"}}'
-    error = await _fails(answer(body, "429 Too Many Requests", "Retry-After: 7\r\n"))
+    error = await _fails(http_answer(body, status="429 Too Many Requests", headers="Retry-After: 7\r\n"))
     assert isinstance(error, ModelStatusError)
     assert (error.status, error.retry_after) == (429, "7")
     assert str(error).endswith("answered 429 Too Many Requests: slow down")
@@ -197,28 +122,40 @@ async def test_an_error_status_carries_the_servers_words() -> None:
 async def test_a_server_that_repeats_the_key_does_not_leak_it_through_us() -> None:
     """Some do, on 401."""
     body = json.dumps({"error": {"message": f"Incorrect API key provided: {KEY}"}}).encode()
-    error = await _fails(answer(body, "401 Unauthorized"))
+    error = await _fails(http_answer(body, status="401 Unauthorized"))
     assert str(error).endswith("Incorrect API key provided: ***")
 
 
 async def test_a_redirect_is_an_error_and_not_followed() -> None:
     """A key must not travel to wherever a server points."""
-    error = await _fails(answer(b"", "307 Temporary Redirect", "Location: http://127.0.0.1:1/\r\n"))
+    error = await _fails(
+        http_answer(b"", status="307 Temporary Redirect", headers="Location: http://127.0.0.1:1/\r\n")
+    )
     assert (type(error), error.status) == (ModelStatusError, 307)
 
 
 @pytest.mark.parametrize(
     ("data", "close", "kind", "says"),
     [
-        (answer(b"<html>"), False, ModelResponseError, "it is not JSON"),
-        (answer(b""), False, ModelResponseError, "it is not JSON"),
-        (answer(b'{"choices": []}'), False, ModelResponseError, "there are no choices"),
-        (answer(b'{"error": {"message": "full"}}'), False, ModelResponseError, "it sent an error: full"),
-        (answer(b"oops", "502 Bad Gateway"), False, ModelStatusError, "answered 502 Bad Gateway."),
+        (http_answer(b"<html>"), False, ModelResponseError, "it is not JSON"),
+        (http_answer(b""), False, ModelResponseError, "it is not JSON"),
+        (http_answer(b'{"choices": []}'), False, ModelResponseError, "there are no choices"),
+        (http_answer(b'{"error": {"message": "full"}}'), False, ModelResponseError, "it sent an error: full"),
+        (
+            http_answer(b"oops", status="502 Bad Gateway"),
+            False,
+            ModelStatusError,
+            "answered 502 Bad Gateway.",
+        ),
         (b"", True, ModelConnectionError, "broke the connection"),
         (b"rubbish\r\n\r\n", True, ModelConnectionError, "broke the connection"),
-        (answer(GOOD, length=len(GOOD) + 9), True, ModelConnectionError, "broke the connection"),
-        (answer(GOOD)[:30], True, ModelConnectionError, "broke the connection"),
+        (
+            http_answer(COMPLETION, length=len(COMPLETION) + 9),
+            True,
+            ModelConnectionError,
+            "broke the connection",
+        ),
+        (http_answer(COMPLETION)[:30], True, ModelConnectionError, "broke the connection"),
     ],
     ids=["html", "empty", "no-choices", "error-200", "502", "closed", "rubbish", "short-body", "half-head"],
 )
@@ -239,11 +176,11 @@ async def test_an_answer_without_end_is_refused_at_its_bound() -> None:
         while True:
             await stream.send_all(b"10000\r\n" + b"x" * 0x10000 + b"\r\n")
 
-    async with open_server(flood) as server, ChatClient(server.url, max_response_bytes=100_000) as client:
+    async with open_raw_server(flood) as server, ChatClient(server.url, max_response_bytes=100_000) as client:
         with trio.fail_after(5), pytest.raises(ModelResponseError, match="more than 100000 bytes"):
             await client.complete(MESSAGES)
         with trio.fail_after(5):
-            await server.last_closed.wait()
+            await server.wait_open(0)
 
 
 async def test_cancelling_a_call_closes_its_connection_and_leaves_the_client_usable() -> None:
@@ -257,15 +194,14 @@ async def test_cancelling_a_call_closes_its_connection_and_leaves_the_client_usa
             await stream.aclose()
         else:
             await finish.wait()
-            await stream.send_all(answer(GOOD))
+            await stream.send_all(http_answer(COMPLETION))
 
-    async with open_server(hang_when_asked) as server, ChatClient(server.url) as client:
+    async with open_raw_server(hang_when_asked) as server, ChatClient(server.url) as client:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(client.complete, MESSAGES)
             with trio.fail_after(5):
                 await _cancelled_once(client, asked)
-                await server.last_closed.wait()
-            assert server.open_now == 1
+                await server.wait_open(1)
             finish.set()
         with trio.fail_after(5):
             assert (await client.complete(MESSAGES)).message.content == "hello"
@@ -281,7 +217,7 @@ async def _cancelled_once(client: ChatClient, asked: trio.Event) -> None:
 
 async def test_connections_are_reused_by_requests_one_after_another() -> None:
     """Keep-alive works through the shards."""
-    async with open_server(always(answer(GOOD))) as server, ChatClient(server.url) as client:
+    async with open_raw_server(always(http_answer(COMPLETION))) as server, ChatClient(server.url) as client:
         for _ in range(5):
             await client.complete(MESSAGES)
         assert (server.opened, len(server.requests)) == (1, 5)
@@ -296,9 +232,9 @@ async def test_shards_follow_the_number_of_requests_under_way() -> None:
         if len(server.requests) == wanted:
             all_here.set()
         await all_here.wait()
-        await stream.send_all(answer(GOOD))
+        await stream.send_all(http_answer(COMPLETION))
 
-    async with open_server(wait_for_all) as server, ChatClient(server.url) as client:
+    async with open_raw_server(wait_for_all) as server, ChatClient(server.url) as client:
         with trio.fail_after(10):
             async with trio.open_nursery() as nursery:
                 for _ in range(wanted):
@@ -309,19 +245,27 @@ async def test_shards_follow_the_number_of_requests_under_way() -> None:
 
 async def test_leaving_the_client_closes_all_connections_and_it_stays_closed() -> None:
     """Nothing leaks, and using it again says why it does not work."""
-    async with open_server(always(answer(GOOD))) as server:
+    async with open_raw_server(always(http_answer(COMPLETION))) as server:
         async with ChatClient(server.url) as client:
             await client.complete(MESSAGES)
         with trio.fail_after(5):
-            await server.last_closed.wait()
+            await server.wait_open(0)
         await client.aclose()
         with pytest.raises(ClosedError):
             await client.complete(MESSAGES)
         assert server.open_now == 0
 
 
-@pytest.mark.parametrize("options", [{"base_url": "nonsense"}, {"base_url": "http://h", "api_key": "a\nb"}])
-def test_bad_options_are_refused_before_anything_is_opened(options: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"base_url": "nonsense"},
+        {"base_url": []},
+        {"base_url": "http://h/\x01"},
+        {"base_url": "http://h", "api_key": "a\nb"},
+    ],
+)
+def test_bad_options_are_refused_before_anything_is_opened(options: dict[str, Any]) -> None:
     """In one line."""
     with pytest.raises(InvalidInputError):
         ChatClient(**options)
@@ -330,6 +274,9 @@ def test_bad_options_are_refused_before_anything_is_opened(options: dict[str, st
 async def test_nothing_is_logged_that_holds_the_key(caplog: pytest.LogCaptureFixture) -> None:
     """At any level, of any library."""
     with caplog.at_level(logging.DEBUG):
-        async with open_server(always(answer(GOOD))) as server, ChatClient(server.url, api_key=KEY) as client:
+        async with (
+            open_raw_server(always(http_answer(COMPLETION))) as server,
+            ChatClient(server.url, api_key=KEY) as client,
+        ):
             await client.complete(MESSAGES)
     assert KEY not in caplog.text

@@ -28,13 +28,12 @@ def test_a_whole_completion_is_read() -> None:
     """Message, reason, usage, model and the raw body."""
     usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
     body = _body({"role": "assistant", "content": "hi", "tool_calls": [CALL]}, usage=usage, model="m")
-    completion = read_completion(body, latency_s=0.5)
+    completion = read_completion(body)
     assert completion.message.content == "hi"
     assert completion.message.tool_calls == (CALL,)
     assert completion.finish_reason == "stop"
     assert completion.usage == Usage(prompt_tokens=3, completion_tokens=2, total_tokens=5)
     assert completion.model == "m"
-    assert completion.latency_s == 0.5
     assert completion.raw is body
 
 
