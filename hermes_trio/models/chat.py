@@ -8,29 +8,29 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import MappingProxyType, TracebackType
 from typing import Any, Self, Unpack
 
 import httpx
 import trio
-from attrs import evolve, frozen
+from attrs import frozen
 
 from hermes_trio.errors import InvalidInputError
-from hermes_trio.models.completion import ChatCompletion, MalformedCompletion, read_completion
+from hermes_trio.models.asked import Asked
+from hermes_trio.models.completion import ChatCompletion
 from hermes_trio.models.errors import ModelError
 from hermes_trio.models.options import ChatOptions
-from hermes_trio.models.pool import OpenCall, ServerPool
+from hermes_trio.models.pool import ServerPool
 from hermes_trio.models.request import (
     checked_api_key,
     completions_url,
-    decode_body,
     is_loopback,
     public_url,
     request_body,
 )
 from hermes_trio.models.retries import RetryPolicy
-from hermes_trio.models.server import Answer, ModelServer
+from hermes_trio.models.server import ModelServer
 from hermes_trio.models.shards import ShardedClients
 from hermes_trio.models.statistics import CallCounts, ChatStatistics, ServerStatistics
 from hermes_trio.models.stream import ChatStream
@@ -105,6 +105,10 @@ class ChatClient:
             for server, candidate in zip(self._pool.servers, self._pool.balance.candidates, strict=True)
         }
         return self._counts.statistics(in_flight=self.in_flight, retried=self._pool.retried, servers=servers)
+
+    def for_trajectory(self, trajectory_id: str) -> TrajectoryClient:
+        """The same client, whose calls all belong to one trajectory: for code that knows nothing of them."""
+        return TrajectoryClient(client=self, trajectory_id=trajectory_id)
 
     async def complete(
         self,
@@ -184,13 +188,13 @@ class ChatClient:
         return request_body(messages, options=told, extra_body=told.pop("extra_body", None))
 
     @asynccontextmanager
-    async def _asked(self, body: bytes, trajectory_id: str | None) -> AsyncIterator[_Asked]:
+    async def _asked(self, body: bytes, trajectory_id: str | None) -> AsyncIterator[Asked]:
         """One call, from asking to its end, counted."""
         started = trio.current_time()
         try:
             call = await self._pool.open(body, trajectory_id=trajectory_id)
             async with call:
-                yield _Asked(call=call, started=started, counts=self._counts)
+                yield Asked(call=call, started=started, counts=self._counts)
         except ModelError:
             self._counts.failed += 1
             raise
@@ -219,41 +223,26 @@ class ChatClient:
 
 
 @frozen(kw_only=True)
-class _Asked:
-    """A call that is being answered, and where it is counted."""
+class TrajectoryClient:
+    """A :class:`ChatClient` for one trajectory. Has nothing to close."""
 
-    call: OpenCall
-    started: float
-    counts: CallCounts
+    client: ChatClient
+    trajectory_id: str
 
-    @property
-    def answer(self) -> Answer:
-        return self.call.answer
+    async def complete(
+        self, messages: Sequence[Mapping[str, Any]], **options: Unpack[ChatOptions]
+    ) -> ChatCompletion:
+        """See :meth:`ChatClient.complete`.
 
-    def read(self, data: bytes) -> ChatCompletion:
-        """The completion in the bytes of a whole answer."""
-        try:
-            body = decode_body(data)
-        except ValueError as error:
-            raise self.call.server.malformed("it is not JSON") from error
-        return self.complete(body)
+        Cancellation: *abandons*.
+        """
+        return await self.client.complete(messages, trajectory_id=self.trajectory_id, **options)
 
-    def complete(self, body: Any) -> ChatCompletion:
-        """The completion in a whole answer, timed and counted."""
-        try:
-            completion = read_completion(body)
-        except MalformedCompletion as error:
-            raise self.call.server.malformed(str(error)) from error
-        self.call.server.check_text(completion.text_chars)
-        completion = evolve(
-            completion,
-            latency_s=trio.current_time() - self.started,
-            queue_s=self.call.asked_at - self.started,
-            attempts=self.call.attempt,
-            server=self.call.server.url,
-        )
-        self.counts.add(completion)
-        return completion
+    def stream(
+        self, messages: Sequence[Mapping[str, Any]], **options: Unpack[ChatOptions]
+    ) -> AbstractAsyncContextManager[ChatStream]:
+        """See :meth:`ChatClient.stream`."""
+        return self.client.stream(messages, trajectory_id=self.trajectory_id, **options)
 
 
 def _server(url: str, *, key: str | None, connect_timeout: float, **bounds: int) -> ModelServer:

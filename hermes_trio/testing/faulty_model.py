@@ -86,6 +86,7 @@ class RawServer:
 async def _read_request(stream: trio.SocketStream) -> bytes:
     """One request with its body, or nothing at the end of the connection."""
     data = b""
+    await trio.lowlevel.checkpoint()
     while b"\r\n\r\n" not in data:
         chunk = await stream.receive_some()
         if not chunk:
@@ -144,6 +145,7 @@ async def _hang(stream: trio.SocketStream, _request: bytes) -> None:
 
 
 async def _drip(stream: trio.SocketStream, _request: bytes) -> None:
+    await trio.lowlevel.checkpoint()
     for at in range(len(_LONG)):
         await stream.send_all(_LONG[at : at + 1])
         # It is what this fault does, not a wait for anything.

@@ -98,9 +98,8 @@ async def test_trajectories_spread_over_servers_and_stay() -> None:
         client = await stack.enter_async_context(ChatClient([server.url for server in servers]))
         for _turn in range(4):
             for trajectory in range(6):
-                await client.complete(
-                    [{"role": "user", "content": f"t{trajectory}"}], trajectory_id=str(trajectory)
-                )
+                one = client.for_trajectory(str(trajectory))
+                await one.complete([{"role": "user", "content": f"t{trajectory}"}])
         for server in servers:
             seen = [
                 json.loads(request.partition(b"\r\n\r\n")[2])["messages"][0]["content"]

@@ -23,6 +23,7 @@ from starlette.routing import Route
 from hermes_trio.errors import UnavailableError
 from hermes_trio.link.background import open_background_nursery
 from hermes_trio.testing.scripted.reply import Policy, policy_for
+from hermes_trio.testing.scripted.tokens import streamed_body
 from hermes_trio.testing.scripted.wire import BadRequest, completion_body, error_body, read_request
 
 _log = logging.getLogger(__name__)
@@ -110,8 +111,11 @@ def _answered(policy: Policy, data: bytes) -> Response:
         # The boundary where a policy's crash becomes an answer, as a real server's does.
         _log.exception("the scripted policy failed")
         return _json(error_body("the scripted policy failed", kind="server_error"), status=500)
-    completion_id = uuid4().hex[:16]
-    return _json(completion_body(request, reply, completion_id=completion_id, created=int(time.time())))
+    body = completion_body(request, reply, completion_id=uuid4().hex[:16], created=int(time.time()))
+    if request.stream:
+        events = streamed_body(body, with_usage=request.stream_usage)
+        return Response(events, media_type="text/event-stream")
+    return _json(body)
 
 
 def _json(body: object, *, status: int = 200) -> Response:

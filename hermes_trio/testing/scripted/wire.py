@@ -13,6 +13,7 @@ from attrs import frozen
 
 from hermes_trio.models.completion import text_of
 from hermes_trio.testing.scripted.reply import Messages, Reply, Tools
+from hermes_trio.testing.scripted.tokens import ASKING, scripted_tokens, with_tokens
 
 CHARS_PER_TOKEN = 4
 """A rough count, good enough for tables that add tokens up."""
@@ -30,6 +31,10 @@ class ScriptedRequest:
     tools: Tools = ()
     model: str = "scripted"
     seed: int | None = None
+    asked_tokens: frozenset[str] = frozenset()
+    """Which members that ask for token ids it has."""
+    stream: bool = False
+    stream_usage: bool = False
 
 
 def read_request(data: bytes) -> ScriptedRequest:
@@ -44,13 +49,19 @@ def read_request(data: bytes) -> ScriptedRequest:
         raise BadRequest("'messages' must be a list of message objects")
     if not _is_list_of_objects(tools):
         raise BadRequest("'tools' must be a list of tool objects")
-    if body.get("stream"):
-        raise BadRequest("this scripted model does not stream")
     seed = body.get("seed")
     if not (seed is None or (isinstance(seed, int) and not isinstance(seed, bool))):
         raise BadRequest("'seed' must be a whole number")
-    model = str(body.get("model") or "scripted")
-    return ScriptedRequest(messages=messages, tools=tools, model=model, seed=seed)
+    options = body.get("stream_options")
+    return ScriptedRequest(
+        messages=messages,
+        tools=tools,
+        model=str(body.get("model") or "scripted"),
+        seed=seed,
+        asked_tokens=frozenset(name for name in ASKING if body.get(name)),
+        stream=bool(body.get("stream")),
+        stream_usage=isinstance(options, dict) and bool(options.get("include_usage")),
+    )
 
 
 def _decoded(data: bytes) -> Mapping[str, Any]:
@@ -78,7 +89,7 @@ def completion_body(
         "logprobs": None,
         "finish_reason": reply.finish_reason or ("tool_calls" if reply.calls else "stop"),
     }
-    return {
+    body = {
         "id": f"chatcmpl-{completion_id}",
         "object": "chat.completion",
         "created": created,
@@ -86,6 +97,9 @@ def completion_body(
         "choices": [choice],
         "usage": _usage(request, message),
     }
+    if not request.asked_tokens:
+        return body
+    return with_tokens(body, request.asked_tokens, scripted_tokens(request.messages, request.tools, message))
 
 
 def _message(reply: Reply, completion_id: str) -> dict[str, Any]:
