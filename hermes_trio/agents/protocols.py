@@ -12,7 +12,8 @@ class ChatModel(Protocol):
     """:class:`hermes_trio.models.chat.ChatClient` is one.
 
     The answer may be ours, an SDK's object or plain JSON: see :func:`hermes_trio.agents.answer.read_answer`.
-    A model that also has ``get_state()`` is asked for it at the end.
+    A model that also has ``get_state()`` is asked for it at the end. One with ``for_trajectory(id)`` is asked
+    for its view of the trajectory, and that is called: servers keep the prefixes of a trajectory cached.
     """
 
     async def complete(

@@ -63,6 +63,11 @@ class Run:
     trajectory_id: str
     branches: list[Branch] = field(factory=list)
     _action: Action = field(factory=Wait, init=False)
+    _model: ChatModel = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        for_trajectory = getattr(self.setup.model, "for_trajectory", None)
+        self._model = self.setup.model if for_trajectory is None else for_trajectory(self.trajectory_id)
 
     async def drive(self) -> Finish:
         """Work until the conversation is over.
@@ -117,7 +122,7 @@ class Run:
     async def _ask(self, ask: AskModel) -> ModelAnswered | ModelFailed:
         await trio.lowlevel.checkpoint()
         try:
-            response = await self.setup.model.complete(
+            response = await self._model.complete(
                 self.conversation.messages, max_tokens=ask.max_tokens, **self.setup.request
             )
             answer = read_answer(response, parser=self.setup.parser)
