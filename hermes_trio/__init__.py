@@ -41,9 +41,16 @@ if TYPE_CHECKING:
     from hermes_trio.models.chat import ChatClient as ChatClient
     from hermes_trio.tools.calls import ToolCall as ToolCall
     from hermes_trio.tools.calls import ToolResult as ToolResult
+    from hermes_trio.tools.functions import python_tool as python_tool
     from hermes_trio.tools.registry import ToolRegistry as ToolRegistry
+    from hermes_trio.tools.registry import registry_of as registry_of
     from hermes_trio.tools.schema import ToolSchema as ToolSchema
     from hermes_trio.tools.tool import Tool as Tool
+    from hermes_trio.tools.tool import ToolContext as ToolContext
+    from hermes_trio.tools.tool_server.client import ToolServerClient as ToolServerClient
+    from hermes_trio.tools.tool_server.server import ToolServerConfig as ToolServerConfig
+    from hermes_trio.tools.tool_server.server import open_tool_server as open_tool_server
+    from hermes_trio.tools.tool_server.server import serve_tool_server as serve_tool_server
 
 _MODULES = {
     "AgentLoop": "hermes_trio.agents.loop",
@@ -71,14 +78,21 @@ _MODULES = {
     "TooSlowError": "hermes_trio.errors",
     "Tool": "hermes_trio.tools.tool",
     "ToolCall": "hermes_trio.tools.calls",
+    "ToolContext": "hermes_trio.tools.tool",
     "ToolRegistry": "hermes_trio.tools.registry",
     "ToolResult": "hermes_trio.tools.calls",
     "ToolSchema": "hermes_trio.tools.schema",
+    "ToolServerClient": "hermes_trio.tools.tool_server.client",
+    "ToolServerConfig": "hermes_trio.tools.tool_server.server",
     "TurnHook": "hermes_trio.agents.hooks",
     "UnavailableError": "hermes_trio.errors",
     "open_executor": "hermes_trio.executor.executor",
     "open_local_backend": "hermes_trio.backends.local",
     "open_static_backend": "hermes_trio.backends.static",
+    "open_tool_server": "hermes_trio.tools.tool_server.server",
+    "python_tool": "hermes_trio.tools.functions",
+    "registry_of": "hermes_trio.tools.registry",
+    "serve_tool_server": "hermes_trio.tools.tool_server.server",
 }
 """Every public name, and the module that has it."""
 

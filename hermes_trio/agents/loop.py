@@ -64,7 +64,7 @@ class AgentLoop:
     ) -> None:
         offered = _registry(tools)
         _check_known(offered, executor)
-        self.tools = ToolRegistry([*offered.tools(), *(agent.tool() for agent in sub_agents)])
+        self.tools = ToolRegistry([*offered, *(agent.tool() for agent in sub_agents)])
         self._max_turns = max_turns
         self._max_tokens = max_tokens
         self._setup = Setup(
@@ -163,7 +163,7 @@ def _trace(told: TokenTrace, managed_state: Any | None) -> TokenTrace:
 def _check_known(offered: ToolRegistry, executor: ToolExecutor) -> None:
     """A tool with a handler is run by the executor's registry, or by nobody."""
     known = getattr(executor, "registry", None)
-    for tool in offered.tools():
+    for tool in offered:
         if known is not None and tool.handler is not None and tool.name not in known:
             told = f"tool '{tool.name}' is offered, but the executor does not have it: open it with tools=..."
             raise InvalidInputError(told, field="tools")

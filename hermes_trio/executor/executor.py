@@ -6,13 +6,12 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import trio
-from attrs import frozen
+from attrs import evolve, frozen
 
 from hermes_trio.backends.base import Backend
 from hermes_trio.errors import ClosedError, Provenance
 from hermes_trio.executor.config import ExecutorConfig
-from hermes_trio.executor.external import ToolServerClient
-from hermes_trio.executor.plan import AskToolServer, Refuse, RunInSlot, plan_call
+from hermes_trio.executor.plan import Plan, Refuse, RunHandler, RunInSlot, plan_call
 from hermes_trio.executor.results import check_quiesced, result_of, result_of_failure
 from hermes_trio.fleet.calls import CallRecord
 from hermes_trio.fleet.fleet import Fleet, FleetConfig, open_fleet
@@ -22,6 +21,9 @@ from hermes_trio.slots.table import SlotTableStatistics
 from hermes_trio.telemetry.histogram import HistogramSnapshot, LogHistogram
 from hermes_trio.tools.calls import ToolCall, ToolResult
 from hermes_trio.tools.registry import ToolRegistry, default_registry
+from hermes_trio.tools.run import bounded, run_handler
+from hermes_trio.tools.tool import ToolContext
+from hermes_trio.tools.tool_server.client import ToolServerClient
 from hermes_trio.wire.operations import Operation
 
 
@@ -111,16 +113,7 @@ class Executor:
         plan = plan_call(call, registry=self._registry, config=self._config, limit_s=limit_s)
         self._in_flight += 1
         try:
-            if isinstance(plan, Refuse):
-                await trio.lowlevel.checkpoint()
-                result = plan.result
-            elif isinstance(plan, AskToolServer):
-                assert self._tool_server is not None
-                result = await self._tool_server.execute(
-                    trajectory_id, call, limit_s=plan.limit_s, lease=self._pool.lease(trajectory_id)
-                )
-            else:
-                result = await self._run_in_slot(trajectory_id, call, plan)
+            result = await self._carry_out(trajectory_id, call, plan)
         finally:
             self._in_flight -= 1
         self._count(result, trio.current_time() - entered)
@@ -166,6 +159,30 @@ class Executor:
             queue=self._queue.snapshot(),
             slots=self._pool.statistics(),
             links={connection.name: connection.statistics() for connection in self._fleet.connections},
+        )
+
+    async def _carry_out(self, trajectory_id: str, call: ToolCall, plan: Plan) -> ToolResult:
+        """Nothing is awaited before a slot's call is submitted: that keeps them in order."""
+        if isinstance(plan, Refuse):
+            await trio.lowlevel.checkpoint()
+            return plan.result
+        if isinstance(plan, RunInSlot):
+            result = await self._run_in_slot(trajectory_id, call, plan)
+            return bounded(result, plan.tool.max_output_chars)
+        context = self._context(trajectory_id, plan.limit_s)
+        if isinstance(plan, RunHandler):
+            return await run_handler(plan.tool, call, context)
+        assert self._tool_server is not None
+        result = await self._tool_server.run(evolve(call, name=plan.tool.runs_as), context)
+        return bounded(result, plan.tool.max_output_chars)
+
+    def _context(self, trajectory_id: str, limit_s: float) -> ToolContext:
+        lease, daemon = self._pool.lease(trajectory_id), self._pool.daemon(trajectory_id)
+        return ToolContext(
+            trajectory_id=trajectory_id,
+            limit_s=limit_s,
+            slot_id=lease.slot if lease else None,
+            container_addr=self._fleet.address(daemon) if daemon else None,
         )
 
     async def _run_in_slot(self, trajectory_id: str, call: ToolCall, plan: RunInSlot) -> ToolResult:

@@ -1,4 +1,4 @@
-"""PURE. What is to be done with a tool call: refuse it, ask a ToolServer, or run which operation in a slot.
+"""PURE. What is to be done with a tool call: refuse it, or run it by which handler, server or operation.
 
 This file is the argument policy. The model chooses what to run; where it runs, how long, and with what
 rights is chosen here: ``allow_network``, ``require_sandbox`` and ``require_stateful_sandbox`` are dropped
@@ -18,6 +18,7 @@ from hermes_trio.executor.config import MAX_LIMIT_S, MIN_LIMIT_S, ExecutorConfig
 from hermes_trio.tools.arguments import argument_problems
 from hermes_trio.tools.calls import ToolCall, ToolResult
 from hermes_trio.tools.registry import ToolRegistry
+from hermes_trio.tools.tool import Tool
 from hermes_trio.wire.operations import Operation, WriteFileArguments
 
 
@@ -29,9 +30,18 @@ class Refuse:
 
 
 @frozen(kw_only=True)
-class AskToolServer:
-    """An external tool: the call goes to the ToolServer as it is."""
+class RunHandler:
+    """A tool of this process: its handler runs the call."""
 
+    tool: Tool
+    limit_s: float
+
+
+@frozen(kw_only=True)
+class AskToolServer:
+    """An external tool: the call goes to the ToolServer, under the name that it knows."""
+
+    tool: Tool
     limit_s: float
 
 
@@ -39,13 +49,14 @@ class AskToolServer:
 class RunInSlot:
     """An operation of the daemon, on the trajectory's slot."""
 
+    tool: Tool
     operation: Operation
     arguments: Mapping[str, Any]
     payload: bytes = b""
     limit_s: float
 
 
-Plan = Refuse | AskToolServer | RunInSlot
+Plan = Refuse | RunHandler | AskToolServer | RunInSlot
 
 
 class _UnusableError(Exception):
@@ -63,29 +74,41 @@ def plan_call(
         config: the rights and limits that hold here.
         limit_s: the caller's limit in seconds; ``None``: the model's ``timeout`` argument, else the default.
     """
-    schema = registry.get(call.name)
-    if schema is None:
-        return refuse(call, f"Unknown tool: {call.name}", Provenance.INVALID_REQUEST)
-    limit_s = limit_of(call.arguments, asked_s=limit_s, default_s=config.default_limit_s)
-    if schema.external:
-        if config.tool_server_url is None:
-            text = f"External tool not available (ToolServer not configured): {call.name}"
-            return refuse(call, text, Provenance.UNAVAILABLE)
-        return AskToolServer(limit_s=limit_s)
-    builder = _BUILDERS.get(call.name)
-    if builder is None:
-        return refuse(call, f"Unknown tool: {call.name}", Provenance.INVALID_REQUEST)
-    if call.name in _SHELLS and call.arguments.get("background"):
+    tool = registry.tool(call.name)
+    if tool is None:
+        return refuse(call, f"Unknown tool: {call.name}")
+    problems = argument_problems(tool.schema, call.arguments)
+    limit_s = _limit(tool, call, asked_s=limit_s, default_s=config.default_limit_s)
+    if tool.schema.external and config.tool_server_url is None:
+        text = f"External tool not available (ToolServer not configured): {call.name}"
+        return refuse(call, text, Provenance.UNAVAILABLE)
+    if tool.runs_in_slot and tool.runs_as not in _BUILDERS:
+        return refuse(call, f"Unknown tool: {call.name}")
+    if tool.runs_as in _SHELLS and tool.runs_in_slot and call.arguments.get("background"):
         text = "terminal background execution is not supported in sandbox"
         return refuse(call, text, Provenance.DENIED)
-    problems = argument_problems(schema, call.arguments)
     if problems:
         return refuse(call, f"Invalid arguments for {call.name}: {'; '.join(problems)}")
+    if tool.handler is not None:
+        return RunHandler(tool=tool, limit_s=limit_s)
+    if tool.schema.external:
+        return AskToolServer(tool=tool, limit_s=limit_s)
+    return _in_slot(tool, call, config, limit_s)
+
+
+def _in_slot(tool: Tool, call: ToolCall, config: ExecutorConfig, limit_s: float) -> Plan:
     try:
-        operation, arguments, payload = builder(call.arguments, config)
+        operation, arguments, payload = _BUILDERS[tool.runs_as](call.arguments, config)
     except _UnusableError as exc:
         return refuse(call, str(exc))
-    return RunInSlot(operation=operation, arguments=arguments, payload=payload, limit_s=limit_s)
+    return RunInSlot(tool=tool, operation=operation, arguments=arguments, payload=payload, limit_s=limit_s)
+
+
+def _limit(tool: Tool, call: ToolCall, *, asked_s: float | None, default_s: float) -> float:
+    """A handler's argument of the name ``timeout`` is its own business; so is its unit."""
+    arguments = call.arguments if tool.handler is None else {}
+    limit_s = limit_of(arguments, asked_s=asked_s, default_s=default_s)
+    return limit_s if tool.limit_s is None else min(limit_s, tool.limit_s)
 
 
 def refuse(call: ToolCall, error: str, provenance: Provenance = Provenance.INVALID_REQUEST) -> Refuse:

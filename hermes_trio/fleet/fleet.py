@@ -84,6 +84,11 @@ class Fleet:
         """Those that are up."""
         return tuple(m.connection for m in self._members.values() if m.connection and _is_up(m))
 
+    def address(self, name: str) -> str | None:
+        """The URL of the daemon of this name, if it is known now."""
+        member = self._members.get(name)
+        return member.endpoint.url if member else None
+
     async def wait_contact(self) -> None:
         """Wait until each endpoint known now has answered or failed.
 

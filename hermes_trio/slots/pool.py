@@ -85,6 +85,11 @@ class SlotPool:
         holder = self._holders.get(TrajectoryId(trajectory_id))
         return holder.lease if holder else None
 
+    def daemon(self, trajectory_id: str) -> str | None:
+        """The name of the daemon that its slot is on, if it holds one now."""
+        holder = self._holders.get(TrajectoryId(trajectory_id))
+        return holder.connection.name if holder and holder.lease and holder.connection else None
+
     def is_idle(self, trajectory_id: str) -> bool:
         """Whether the trajectory has nothing here: no slot, no call on its way to one, no loss to be told."""
         holder = self._holders.get(TrajectoryId(trajectory_id))

@@ -1,78 +1,72 @@
 """Checks a call's arguments against its schema before anything runs. PURE.
 
-The subset of JSON Schema that tool parameters use: ``type`` (one or several), ``enum``, ``items``,
-``properties`` and ``required``. An argument that the schema does not name passes: policy on those is the
-executor's. Keywords outside the subset are ignored, as JSON Schema has it for unknown ones.
+The checking is jsonschema-rs's (:mod:`hermes_trio.tools.json_schema`); ours are the sentences, which a model
+has to be able to act on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from types import MappingProxyType
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
+
+from jsonschema_rs import ValidationError, ValidationErrorKind
 
 from hermes_trio.tools.schema import ToolSchema
 
+MAX_PROBLEMS = 8
+"""Named at once: a model mends some and calls again."""
 
-def _is_integer(value: Any) -> bool:
-    # JSON Schema counts 3.0 as an integer; a bool is one for Python only.
-    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
-    return whole and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-_TESTS: Mapping[str, Callable[[Any], bool]] = MappingProxyType(
-    {
-        "string": lambda value: isinstance(value, str),
-        "integer": _is_integer,
-        "number": _is_number,
-        "boolean": lambda value: isinstance(value, bool),
-        "array": lambda value: isinstance(value, (list, tuple)),
-        "object": lambda value: isinstance(value, Mapping),
-        "null": lambda value: value is None,
-    }
-)
+MAX_PROBLEM_CHARS = 300
+"""The library's own sentences repeat the value, which may be a whole file."""
 
 
 def argument_problems(schema: ToolSchema, arguments: Mapping[str, Any]) -> tuple[str, ...]:
-    """What is wrong with the arguments, one clear sentence part each; empty when they can be run."""
-    return tuple(_object_problems(schema.arguments_schema(), arguments, ""))
+    """What is wrong with the arguments, one clear sentence part each; empty when they can be run.
+
+    Raises:
+        InvalidInputError: the schema itself is none; registries refuse such tools.
+    """
+    try:
+        errors = tuple(islice(schema.validator.iter_errors(dict(arguments)), MAX_PROBLEMS))
+    except ValueError as error:
+        return (f"they hold what JSON does not have: {error}",)
+    return tuple(_sentence(error)[:MAX_PROBLEM_CHARS] for error in errors)
 
 
-def _object_problems(schema: Mapping[str, Any], value: Mapping[str, Any], path: str) -> Iterator[str]:
-    for name in schema.get("required", ()):
-        if name not in value:
-            yield f"'{path}{name}' is required"
-    for name, member in schema.get("properties", {}).items():
-        if name in value:
-            yield from _value_problems(member, value[name], f"{path}{name}")
+def _sentence(error: ValidationError) -> str:
+    path = _path(error.instance_path)
+    match error.kind:
+        case ValidationErrorKind.Required(property=name):
+            return f"'{f'{path}.{name}' if path else name}' is required"
+        case ValidationErrorKind.Type(types=kinds):
+            return f"'{path}' must be {' or '.join(kinds)}, not {_kind_of(error.instance)}"
+        case ValidationErrorKind.Enum(options=options):
+            return f"'{path}' must be one of {', '.join(map(str, options))}"
+        case ValidationErrorKind.AdditionalProperties(unexpected=names):
+            return f"{' and '.join(map(repr, names))} is not known{f' in {path!r}' if path else ''}"
+        case _:
+            return f"'{path}': {error.message}" if path else error.message
 
 
-def _value_problems(schema: Mapping[str, Any], value: Any, path: str) -> Iterator[str]:
-    kinds = _kinds(schema)
-    if kinds and not any(_matches(kind, value) for kind in kinds):
-        yield f"'{path}' must be {' or '.join(kinds)}, not {_kind_of(value)}"
-    elif "enum" in schema and value not in schema["enum"]:
-        yield f"'{path}' must be one of {', '.join(map(str, schema['enum']))}"
-    elif isinstance(value, Mapping):
-        yield from _object_problems(schema, value, f"{path}.")
-    elif isinstance(value, (list, tuple)) and "items" in schema:
-        for index, item in enumerate(value):
-            yield from _value_problems(schema["items"], item, f"{path}[{index}]")
-
-
-def _kinds(schema: Mapping[str, Any]) -> tuple[str, ...]:
-    kind = schema.get("type", ())
-    return (kind,) if isinstance(kind, str) else tuple(kind)
-
-
-def _matches(kind: str, value: Any) -> bool:
-    test = _TESTS.get(kind)
-    return test is None or test(value)
+def _path(parts: Sequence[str | int]) -> str:
+    named = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
+    return named.removeprefix(".")
 
 
 def _kind_of(value: Any) -> str:
-    return next((kind for kind, test in _TESTS.items() if test(value)), type(value).__name__)
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "boolean"
+        case int():
+            return "integer"
+        case float():
+            return "number"
+        case str():
+            return "string"
+        case list() | tuple():
+            return "array"
+        case _:
+            return "object"

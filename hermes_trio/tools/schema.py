@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
+from functools import cached_property
+from typing import Any, Self
 
 from attrs import field, frozen
+from jsonschema_rs import Validator
 
 from hermes_trio.errors import InvalidInputError
+from hermes_trio.tools.json_schema import compile_schema
 
 
 def _frozen_names(names: Iterable[str]) -> tuple[str, ...]:
@@ -29,6 +32,7 @@ class ToolSchema:
         parameters: argument name to its JSON schema (the ``properties`` of the arguments object).
         required: the arguments that must be there; each is one of ``parameters``.
         external: executed by a ToolServer instead of a sandbox.
+        further: more members of the arguments' schema, such as ``$defs`` or ``additionalProperties``.
 
     Raises:
         InvalidInputError: the name is empty, or ``required`` names an argument that does not exist.
@@ -39,6 +43,7 @@ class ToolSchema:
     parameters: Mapping[str, Mapping[str, Any]] = field(factory=dict, kw_only=True)
     required: tuple[str, ...] = field(default=(), converter=_frozen_names, kw_only=True)
     external: bool = field(default=False, kw_only=True)
+    further: Mapping[str, Any] = field(factory=dict, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         if not self.name:
@@ -47,10 +52,47 @@ class ToolSchema:
         if unknown:
             raise InvalidInputError(f"tool '{self.name}' has no parameter '{unknown[0]}'", field="required")
 
+    @classmethod
+    def from_json_schema(
+        cls, name: str, description: str, schema: Mapping[str, Any], *, external: bool = False
+    ) -> Self:
+        """The tool whose arguments object has this schema, which comes from somebody else.
+
+        Raises:
+            InvalidInputError: it is not a schema of an object.
+        """
+        properties, required = schema.get("properties", {}), schema.get("required", ())
+        if schema.get("type", "object") != "object" or not isinstance(properties, Mapping):
+            raise InvalidInputError(f"tool '{name}': not the schema of an object", field="parameters")
+        if not isinstance(required, list | tuple) or not all(isinstance(each, str) for each in required):
+            raise InvalidInputError(f"tool '{name}': not a list of names", field="required")
+        own = ("type", "properties", "required")
+        return cls(
+            name,
+            description,
+            # A required name without a property is allowed in JSON Schema: any value will do.
+            parameters={
+                each: _schema_object(properties.get(each, True)) for each in (*properties, *required)
+            },
+            required=required,
+            external=external,
+            further={key: value for key, value in schema.items() if key not in own},
+        )
+
     def arguments_schema(self) -> dict[str, Any]:
         """The JSON schema of the whole arguments object."""
         properties = {name: dict(schema) for name, schema in self.parameters.items()}
-        return {"type": "object", "properties": properties, "required": list(self.required)}
+        own = {"type": "object", "properties": properties, "required": list(self.required)}
+        return {**self.further, **own}
+
+    @cached_property
+    def validator(self) -> Validator:
+        """Checks arguments; see :func:`hermes_trio.tools.arguments.argument_problems`.
+
+        Raises:
+            InvalidInputError: the parameters are no JSON Schema. Registries refuse such a tool.
+        """
+        return compile_schema(self.arguments_schema(), owner=f"tool '{self.name}'")
 
     def to_openai(self) -> dict[str, Any]:
         """The tool as a member of ``tools`` in a chat completions request."""
@@ -72,6 +114,15 @@ class ToolSchema:
         need = "required" if name in self.required else "optional"
         text = f"  {name} ({_type_name(schema)}, {need}): {schema.get('description', '')}"
         return text.rstrip().removesuffix(":")
+
+
+def _schema_object(schema: Any) -> Mapping[str, Any]:
+    """``true`` and ``false`` are schemas, too: anything, and nothing."""
+    if isinstance(schema, bool):
+        return {} if schema else {"not": {}}
+    if not isinstance(schema, Mapping):
+        raise InvalidInputError("a property's schema is not an object", field="parameters")
+    return schema
 
 
 def _type_name(schema: Mapping[str, Any]) -> str:

@@ -44,6 +44,7 @@ class Tool:
         known_as: its name where it is run; empty: the schema's.
         limit_s: most seconds of a call, below what the caller allows; ``None``: no limit of its own.
         max_output_chars: output above it loses its middle; ``None``: no limit of its own.
+        limit_note: a sentence for the model when a call is ended by its limit.
 
     Raises:
         InvalidInputError: an external tool with a handler, or a limit that is not positive.
@@ -54,6 +55,7 @@ class Tool:
     known_as: str = field(default="", kw_only=True)
     limit_s: float | None = field(default=None, kw_only=True)
     max_output_chars: int | None = field(default=None, kw_only=True)
+    limit_note: str = field(default="", kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         if self.handler is not None and self.schema.external:

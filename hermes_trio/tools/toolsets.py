@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from types import MappingProxyType
 
 from attrs import frozen
@@ -33,23 +33,38 @@ TOOLSETS: Mapping[str, Toolset] = MappingProxyType(
 """The toolsets that come with the product."""
 
 
-def resolve_toolsets(names: Iterable[str], toolsets: Mapping[str, Toolset]) -> tuple[str, ...]:
-    """The tool names of several toolsets, each once, in the order in which they are first met.
+def resolve_names(
+    names: Iterable[str], toolsets: Mapping[str, Toolset], tools: Container[str]
+) -> tuple[str, ...]:
+    """The tools that toolsets and tools of these names come to, each once, as they are first met.
+
+    Args:
+        names: a toolset wins over a tool of its name.
+        toolsets: by name.
+        tools: the names of all tools there are.
 
     Raises:
-        InvalidInputError: a toolset is unknown or includes itself, directly or by way of others; the
-            text shows the way round.
+        InvalidInputError: a name is neither, or a toolset includes itself, directly or by way of others;
+            the text shows the way round.
     """
-    found = (tool for name in names for tool in _walk(name, toolsets, ()))
-    return tuple(dict.fromkeys(found))
+    found = dict.fromkeys(tool for name in names for tool in _walk(name, toolsets, tools, ()))
+    unknown = [name for name in found if name not in tools]
+    if unknown:
+        raise InvalidInputError(f"unknown tool '{unknown[0]}' in a toolset")
+    return tuple(found)
 
 
-def _walk(name: str, toolsets: Mapping[str, Toolset], path: tuple[str, ...]) -> Iterator[str]:
+def _walk(
+    name: str, toolsets: Mapping[str, Toolset], tools: Container[str], path: tuple[str, ...]
+) -> Iterator[str]:
     toolset = toolsets.get(name)
+    if toolset is None and name in tools:
+        yield name
+        return
     if toolset is None:
-        raise InvalidInputError(f"unknown toolset '{name}'; there are: {', '.join(sorted(toolsets))}")
+        raise InvalidInputError(f"unknown toolset or tool '{name}'; toolsets: {', '.join(sorted(toolsets))}")
     if name in path:
         raise InvalidInputError(f"toolset '{name}' includes itself: {' > '.join([*path, name])}")
     for included in toolset.includes:
-        yield from _walk(included, toolsets, (*path, name))
+        yield from _walk(included, toolsets, tools, (*path, name))
     yield from toolset.tools

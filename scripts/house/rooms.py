@@ -21,7 +21,8 @@ _LINK: Final = frozenset({"wire"})
 _BACKENDS: Final = _LINK | {"link"}
 _FLEET: Final = _LINK | {"link", "backends.base"}
 _SLOTS: Final = _FLEET | {"fleet"}
-_TOOLS: Final = frozenset({"wire"})
+# A ToolServer listens and checks tokens in the ways of everything that does.
+_TOOLS: Final = frozenset({"wire", "link.asgi", "link.auth", "link.background"})
 _EXECUTOR: Final = _SLOTS | {"slots", "tools"}
 _MODELS: Final = frozenset({"tools"})
 _AGENTS: Final = _EXECUTOR | {"executor", "models"}

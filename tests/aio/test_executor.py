@@ -16,6 +16,11 @@ from hermes_trio.executor.executor import Executor, fleet_config, open_executor
 from hermes_trio.testing.fake_daemon import FakeDaemon
 from hermes_trio.testing.memory_backend import MemoryBackend
 from hermes_trio.tools.calls import ToolCall, ToolResult
+from hermes_trio.tools.functions import python_tool
+from hermes_trio.tools.registry import ToolRegistry
+from hermes_trio.tools.sandbox_tools import BASH
+from hermes_trio.tools.tool import ToolContext
+from hermes_trio.tools.wrappers import limited, renamed
 
 
 def bash(command: str, **arguments: Any) -> ToolCall:
@@ -341,3 +346,28 @@ async def test_a_call_too_large_for_the_wire_is_refused_and_harms_nobody(
         assert result.provenance is Provenance.INVALID_REQUEST
         assert "cannot be sent" in result.error
         assert (await executor.execute("t", bash("true"))).success
+
+
+async def test_handlers_and_slots_are_one_road(autojump_clock: trio.testing.MockClock) -> None:
+    """A handler is told where its trajectory is, waits for nobody, and is counted like any other call."""
+
+    async def where(context: ToolContext) -> dict[str, Any]:
+        await trio.sleep(1)
+        return {"slot": context.slot_id, "daemon": context.container_addr, "limit_s": context.limit_s}
+
+    (shell,) = limited(renamed([BASH], {"bash": "sh"}), max_output_chars=4)
+    registry = ToolRegistry([shell, python_tool(where)])
+    backend = MemoryBackend({"d": FakeDaemon(slots=1)})
+    async with open_executor(backend, tools=registry) as executor:
+        before = await executor.execute("t", ToolCall("where", {}), limit_s=7.0)
+        assert before.output == '{"slot": null, "daemon": null, "limit_s": 7.0}'
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(executor.execute, "t", ToolCall("sh", {"command": "sleep 1"}))
+            after = await executor.execute("t", ToolCall("where", {}), limit_s=7.0)
+        assert trio.current_time() == pytest.approx(2.0)
+        assert after.output == '{"slot": null, "daemon": null, "limit_s": 7.0}'
+        assert "fake_0" in (await executor.execute("t", ToolCall("where", {}))).output
+        assert "memory:d" in (await executor.execute("t", ToolCall("where", {}))).output
+        cut = await executor.execute("t", ToolCall("sh", {"command": "echo 123456789"}))
+        assert (cut.output.startswith("12\n[... 5 of 9"), cut.metadata["truncated"]) == (True, True)
+        assert executor.statistics().total_requests == 6

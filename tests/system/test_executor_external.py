@@ -20,7 +20,7 @@ from hermes_trio.tools.calls import ToolCall, ToolResult
 from hermes_trio.tools.registry import default_registry
 from hermes_trio.tools.schema import ToolSchema
 
-SEARCH = ToolSchema("search", "Search the web.", parameters={}, external=True)
+SEARCH = ToolSchema("search", "Search the web.", parameters={"q": {"type": "string"}}, external=True)
 
 
 class ToolServer:
@@ -98,7 +98,7 @@ async def test_the_call_goes_out_in_the_ancestors_shape_and_comes_back() -> None
             "tool": {"name": "search", "arguments": {"q": "x"}, "uniq_id": "u1"},
             "timeout_s": 5.0,
             "slot_id": "fake_0",
-            "container_addr": None,
+            "container_addr": "memory:d",
         }
     ]
 
@@ -114,7 +114,7 @@ async def test_a_tools_own_failure_is_the_tools() -> None:
     ("answer", "says"),
     [
         (http({}, "500 Internal Server Error"), "500"),
-        (http(b"<html>"), "Expecting value"),
+        (http(b"<html>"), "the answer is not JSON"),
         (http([]), "not a JSON object"),
         (http({}), "no 'success'"),
         (http({"success": "yes"}), "'success' is not a bool"),

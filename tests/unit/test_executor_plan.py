@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Never
 
 import pytest
 
 from hermes_trio.errors import InvalidInputError, Provenance
 from hermes_trio.executor.config import ExecutorConfig
-from hermes_trio.executor.plan import AskToolServer, Plan, Refuse, RunInSlot, limit_of, plan_call
+from hermes_trio.executor.plan import (
+    AskToolServer,
+    Plan,
+    Refuse,
+    RunHandler,
+    RunInSlot,
+    limit_of,
+    plan_call,
+)
 from hermes_trio.tools.calls import ToolCall, ToolResult
-from hermes_trio.tools.registry import registry_of
+from hermes_trio.tools.registry import ToolRegistry, registry_of
+from hermes_trio.tools.sandbox_tools import BASH
 from hermes_trio.tools.schema import ToolSchema
+from hermes_trio.tools.tool import Tool, ToolContext
+from hermes_trio.tools.wrappers import renamed
 from hermes_trio.wire.operations import Operation
 
 REGISTRY = registry_of("full")
@@ -107,7 +118,52 @@ def test_external_tools_need_a_tool_server() -> None:
     result = refused("web", {})
     assert result.error == "External tool not available (ToolServer not configured): web"
     assert result.provenance is Provenance.UNAVAILABLE
-    assert plan("web", {"timeout": 7}, tool_server_url="http://127.0.0.1:1") == AskToolServer(limit_s=7.0)
+    decision = plan("web", {"timeout": 7}, tool_server_url="http://127.0.0.1:1")
+    assert isinstance(decision, AskToolServer)
+    assert (decision.tool.name, decision.limit_s) == ("web", 7.0)
+
+
+def handler(call: ToolCall, context: ToolContext) -> Never:
+    """Never run here."""
+    raise AssertionError
+
+
+MINE = Tool(ToolSchema("mine", parameters={"timeout": {"type": "integer"}}), handler=handler, limit_s=20.0)
+
+
+def decide(tool: Tool, arguments: dict[str, Any], limit_s: float | None = None) -> Plan:
+    """The plan where this is the only tool."""
+    call = ToolCall(name=tool.name, arguments=arguments)
+    return plan_call(call, registry=ToolRegistry([tool]), config=ExecutorConfig(), limit_s=limit_s)
+
+
+@pytest.mark.parametrize(("asked_s", "limit_s"), [(None, 20.0), (5.0, 5.0), (600.0, 20.0)])
+def test_a_tool_with_a_handler_is_run_by_it_within_its_own_limit(
+    asked_s: float | None, limit_s: float
+) -> None:
+    """An argument that happens to be called ``timeout`` may be milliseconds: it is the handler's."""
+    assert decide(MINE, {"timeout": 30_000}, asked_s) == RunHandler(tool=MINE, limit_s=limit_s)
+
+
+@pytest.mark.parametrize(
+    "tool", [MINE, Tool(ToolSchema("web", parameters=MINE.schema.parameters, external=True))]
+)
+def test_arguments_are_checked_whoever_runs_the_tool(tool: Tool) -> None:
+    """Nothing has to be asked that would be refused there."""
+    call = ToolCall(name=tool.name, arguments={"timeout": "soon"})
+    config = ExecutorConfig(tool_server_url="http://127.0.0.1:1")
+    decision = plan_call(call, registry=ToolRegistry([tool]), config=config)
+    assert isinstance(decision, Refuse)
+    assert "'timeout' must be integer, not string" in decision.result.error
+
+
+def test_a_sandbox_tool_under_another_name_is_the_same_operation() -> None:
+    """With the rules of the tool that it is."""
+    [shell] = renamed([BASH], {"bash": "sh"})
+    decision = decide(shell, {"command": "ls"})
+    assert isinstance(decision, RunInSlot)
+    assert decision.operation is Operation.BASH
+    assert isinstance(decide(shell, {"command": "ls", "background": True}), Refuse)
 
 
 @pytest.mark.parametrize(

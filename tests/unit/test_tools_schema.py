@@ -10,7 +10,9 @@ from hermes_trio.errors import InvalidInputError
 from hermes_trio.tools.registry import BUILTIN_TOOLS, ToolRegistry, default_registry, registry_of
 from hermes_trio.tools.sandbox_tools import BASH, TERMINAL
 from hermes_trio.tools.schema import ToolSchema, hermes_tools_block, prompt_description
-from hermes_trio.tools.toolsets import TOOLSETS, Toolset, resolve_toolsets
+from hermes_trio.tools.toolsets import TOOLSETS, Toolset, resolve_names
+
+KNOWN = {schema.name for schema in BUILTIN_TOOLS}
 
 GREET = ToolSchema(
     "greet",
@@ -83,7 +85,7 @@ def test_registry_keeps_the_order_and_finds_by_name() -> None:
     registry = ToolRegistry([BASH])
     registry.add(GREET)
     assert registry.names() == ("bash", "greet")
-    assert registry.schemas() == (BASH, GREET) == tuple(registry)
+    assert registry.schemas() == (BASH, GREET)
     assert [tool["function"]["name"] for tool in registry.openai_tools()] == ["bash", "greet"]
     assert registry.get("greet") is GREET
     assert registry.get("nope") is None
@@ -124,7 +126,7 @@ def test_toolsets_hold_the_ancestors_tools(name: str, tools: set[str]) -> None:
 
 def test_overlapping_toolsets_give_each_tool_once() -> None:
     """The first mention decides the place."""
-    assert resolve_toolsets(["filesystem", "sandbox"], TOOLSETS) == (
+    assert resolve_names(["filesystem", "sandbox"], TOOLSETS, KNOWN) == (
         "read_file",
         "write_file",
         "terminal",
@@ -140,20 +142,52 @@ def test_a_diamond_of_includes_is_no_cycle() -> None:
         "b": Toolset(includes=("c",)),
         "c": Toolset(tools=("t",)),
     }
-    assert resolve_toolsets(["top"], diamond) == ("t",)
+    assert resolve_names(["top"], diamond, ["t"]) == ("t",)
 
 
 def test_a_cycle_of_includes_is_refused_with_the_way_round() -> None:
     """The text shows who includes whom."""
     ring = {"a": Toolset(includes=("b",)), "b": Toolset(includes=("a",))}
     with pytest.raises(InvalidInputError, match="a > b > a"):
-        resolve_toolsets(["a"], ring)
+        resolve_names(["a"], ring, [])
 
 
 def test_an_unknown_toolset_is_refused_with_the_known_ones() -> None:
     """The text helps to find the right name."""
-    with pytest.raises(InvalidInputError, match=r"unknown toolset 'x'.*default"):
+    with pytest.raises(InvalidInputError, match=r"unknown toolset or tool 'x'.*default"):
         registry_of("x")
+    with pytest.raises(InvalidInputError, match="unknown tool 'nope' in a toolset"):
+        registry_of("mine", toolsets={"mine": Toolset(tools=("nope",))})
+
+
+def test_toolsets_and_tools_are_enabled_and_disabled_by_name() -> None:
+    """Tools of one's own are in without being named, and can be named to be left out."""
+    assert registry_of("full", disabled=["terminal_stateful", "todo"]).names() == (
+        "terminal",
+        "bash",
+        "read_file",
+        "write_file",
+        "bash_stateful",
+    )
+    assert registry_of("filesystem", "bash", tools=[GREET]).names() == (
+        "read_file",
+        "write_file",
+        "bash",
+        "greet",
+    )
+    assert registry_of("bash", tools=[GREET], disabled=["greet"]).names() == ("bash",)
+    with pytest.raises(InvalidInputError, match="unknown toolset or tool 'nope'"):
+        registry_of("default", disabled=["nope"])
+
+
+def test_a_toolset_of_ones_own_may_hold_tools_of_ones_own() -> None:
+    """It may include the product's."""
+    toolsets = {**TOOLSETS, "mine": Toolset(tools=("greet",), includes=("filesystem",))}
+    assert registry_of("mine", tools=[GREET], toolsets=toolsets).names() == (
+        "read_file",
+        "write_file",
+        "greet",
+    )
 
 
 def test_terminal_takes_the_ancestors_arguments() -> None:

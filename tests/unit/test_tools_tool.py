@@ -63,7 +63,7 @@ def test_a_registry_takes_tools_and_bare_schemas() -> None:
     """And gives back both, in order."""
     mine = Tool(ToolSchema("mine"), handler=handler)
     registry = ToolRegistry([BASH, mine])
-    assert registry.tools() == (Tool(BASH), mine)
-    assert registry.schemas() == tuple(registry) == (BASH, mine.schema)
+    assert tuple(registry) == (Tool(BASH), mine)
+    assert registry.schemas() == (BASH, mine.schema)
     assert registry.tool("mine") is mine
     assert registry.tool("nope") is registry.get("nope") is None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,23 +12,18 @@ from uuid import uuid4
 
 import orjson
 import trio
-from hypercorn.config import Config
-from hypercorn.trio import serve
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from hermes_trio.errors import UnavailableError
+from hermes_trio.link.asgi import serve_asgi
 from hermes_trio.link.background import open_background_nursery
 from hermes_trio.testing.scripted.reply import Policy, policy_for
 from hermes_trio.testing.scripted.tokens import streamed_body
 from hermes_trio.testing.scripted.wire import BadRequest, completion_body, error_body, read_request
 
 _log = logging.getLogger(__name__)
-
-_BACKLOG = 1024
-"""Hundreds of clients connect in the same instant when a run begins."""
 
 
 async def serve_scripted_model(
@@ -52,13 +46,7 @@ async def serve_scripted_model(
     Raises:
         UnavailableError: the address cannot be listened on.
     """
-    listener = _bound_socket(host, port)
-    url = f"http://{host}:{listener.getsockname()[1]}/v1"
-    config = _config(listener)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(serve, scripted_app(policy), config)
-        task_status.started(url)
-        await trio.sleep_forever()
+    await serve_asgi(scripted_app(policy), host=host, port=port, path="/v1", task_status=task_status)
 
 
 @asynccontextmanager
@@ -120,27 +108,3 @@ def _answered(policy: Policy, data: bytes) -> Response:
 
 def _json(body: object, *, status: int = 200) -> Response:
     return Response(orjson.dumps(body), status_code=status, media_type="application/json")
-
-
-def _bound_socket(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise UnavailableError(f"Cannot listen on {host}:{port}: {error.strerror}.") from error
-    return listener
-
-
-def _config(listener: socket.socket) -> Config:
-    config = Config()
-    config.bind = [f"fd://{listener.detach()}"]
-    config.backlog = _BACKLOG
-    config.accesslog = config.errorlog = None
-    config.graceful_timeout = 0
-    # Trajectories think and work between two requests; none should pay for a new connection.
-    config.keep_alive_timeout = 600
-    config.keep_alive_max_requests = 2**31
-    return config
