@@ -142,12 +142,20 @@ class Cursor:
 
     def _beginning_of(self, markers: tuple[str, ...]) -> int:
         """How many characters at the end of the window may be the beginning of a marker."""
-        longest = max(len(marker) for marker in markers) - 1
-        for size in range(min(longest, len(self._window) - self._at), 0, -1):
-            tail = self._window[-size:]
-            if any(marker.startswith(tail) for marker in markers):
-                return size
-        return 0
+        longest = max(map(len, markers)) - 1
+        found = _beginning_at_end(markers).search(self._window, max(self._at, len(self._window) - longest))
+        return len(found.group()) if found else 0
+
+    @property
+    def ready(self) -> str:
+        """The next character if it is here and no white space; else empty: saves most of ``next_char``."""
+        char = self._window[self._at : self._at + 1]
+        return "" if char.isspace() else char
+
+    def next_char(self) -> Reading[str]:
+        """Read white space; the next character behind it, which is not read; empty at the end."""
+        yield from self.skip_space()
+        return (yield from self.peek())
 
     def peek(self) -> Reading[str]:
         """The next character; empty at the end."""
@@ -242,6 +250,19 @@ class Cursor:
 @lru_cache(maxsize=64)
 def _any_of(literals: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile("|".join(re.escape(literal) for literal in sorted(literals, key=len, reverse=True)))
+
+
+@lru_cache(maxsize=64)
+def _beginning_at_end(literals: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile(f"(?:{'|'.join(map(_some_of, literals))})\\Z")
+
+
+def _some_of(literal: str) -> str:
+    """A pattern for every beginning of the literal but itself and nothing."""
+    pattern = ""
+    for char in reversed(literal[:-1]):
+        pattern = re.escape(char) + (f"(?:{pattern})?" if pattern else "")
+    return pattern or "(?!)"
 
 
 def read_whole(text: str, read: Callable[[Cursor], Reading[_T]]) -> _T:

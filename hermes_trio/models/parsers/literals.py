@@ -74,8 +74,7 @@ def read_value(cursor: Cursor, notation: Notation) -> Reading[Any]:
     """
     opened: list[_Container] = []
     while True:
-        yield from cursor.skip_space()
-        char = yield from cursor.peek()
+        char = cursor.ready or (yield from cursor.next_char())
         if closer := notation.brackets.get(char):
             _descend(cursor, opened, closer)
             if not (yield from _begin_item(cursor, notation, opened[-1], first=True)):
@@ -98,8 +97,7 @@ def read_object(cursor: Cursor, notation: Notation) -> Reading[dict[str, Any]]:
     Raises:
         Malformed: there is none.
     """
-    yield from cursor.skip_space()
-    if not (yield from cursor.next_is("{")):
+    if (yield from cursor.next_char()) != "{":
         raise cursor.malformed("expected {")
     cursor.commit()
     found: dict[str, Any] = yield from read_value(cursor, notation)
@@ -115,25 +113,28 @@ def _descend(cursor: Cursor, opened: list[_Container], closer: str) -> None:
 
 def _begin_item(cursor: Cursor, notation: Notation, inside: _Container, *, first: bool) -> Reading[bool]:
     """Read what stands before a value in a container; whether the container was closed instead."""
-    yield from cursor.skip_space()
-    if (first or notation.trailing_comma) and (yield from cursor.accept(inside.closer)):
+    char = cursor.ready or (yield from cursor.next_char())
+    if char == inside.closer and (first or notation.trailing_comma):
+        cursor.skip(1)
         return True
     if inside.closer == "}":
-        inside.key = yield from _key(cursor, notation)
+        inside.key = yield from _key(cursor, notation, char)
     return False
 
 
 def _end_item(cursor: Cursor, notation: Notation, inside: _Container) -> Reading[bool]:
     """Read what stands behind a value in a container; whether the container was closed."""
-    yield from cursor.skip_space()
-    if (yield from cursor.expect(",", inside.closer)) == ",":
+    char = cursor.ready or (yield from cursor.next_char())
+    if char != "," and char != inside.closer:
+        raise cursor.malformed(f"expected , or {inside.closer}")
+    cursor.skip(1)
+    if char == ",":
         inside.comma = True
         return (yield from _begin_item(cursor, notation, inside, first=False))
     return True
 
 
-def _key(cursor: Cursor, notation: Notation) -> Reading[str]:
-    char = yield from cursor.peek()
+def _key(cursor: Cursor, notation: Notation, char: str) -> Reading[str]:
     if not char or char not in notation.quotes:
         raise cursor.malformed("expected the name of a member, in quotes")
     key = yield from notation.read_string(cursor)

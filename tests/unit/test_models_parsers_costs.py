@@ -1,0 +1,136 @@
+"""What reading costs grows with the text, not with its square, however hostile it is and however it is cut.
+
+Counted, not timed: the functions that are called, and the characters that are copied beyond the one time that
+reading takes.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from hermes_trio.models.parsers import get_parser
+from hermes_trio.models.parsers.cursor import Cursor
+
+SIZE = 1_200
+REPEATED = {
+    "deepseek_v3": ["<｜tool▁calls▁begin｜>", '<｜tool▁call▁begin｜>function<｜tool▁sep｜>a\n```json\n{"x":'],
+    "deepseek_v3_1": ["<｜tool▁call▁begin｜>", "<｜tool▁call▁begin｜>a<｜tool▁sep｜>{", "<｜tool▁"],
+    "glm45": ["<tool_call>a", "<tool_call>a<arg_key>", "</arg_value> ", "<tool_call>b<arg_key>x</tool_call>"],
+    "glm47": ["<tool_call>a", "<tool_call>a<arg_key>b</arg_key><arg_value>", r"\n", "\\"],
+    "hermes": [
+        "<tool_call>",
+        "<tool_call>{",
+        '<tool_call>{"',
+        '<tool_call>{"x":"',
+        '<tool_call>{"x":[',
+        "<tool",
+    ],
+    "kimi_k2": ["<|tool_call_begin|>", "<|tool_call_begin|>a:0<|tool_call_argument_begin|>{", "<|tool_"],
+    "llama3_json": ['{"name":', "[", "{", '{"name":"a","parameters":{}};', "<|python_tag|>"],
+    "llama_pythonic": ["[a(", "[a(x=", "[a(x='", "[a(),", "<|python_start|>[a(x=(", "'''"],
+    "longcat": ["<longcat_tool_call>{", '<longcat_tool_call>{"', "<longcat_think>"],
+    "mistral": ["[TOOL_CALLS]", "[TOOL_CALLS][", '[TOOL_CALLS][{"name":"a"},', "[TOOL_CALLS]a{", "[THINK]"],
+    "qwen": ["<tool_call>{", "<tool_call>{}", "</tool_call>"],
+    "qwen3_coder": [
+        "<function=",
+        "<function=a>",
+        "\n<tool_call>\n<function=a>",
+        "</parameter>\n",
+        "\n<parameter=",
+        "\n</function>\n",
+        "</function></tool_call>",
+    ],
+}
+OPENED = {
+    "deepseek_v3": "<｜tool▁call▁begin｜>function<｜tool▁sep｜>a\n```json\n",
+    "deepseek_v3_1": "<｜tool▁call▁begin｜>a<｜tool▁sep｜>",
+    "glm45": "<tool_call>a<arg_key>b</arg_key><arg_value>",
+    "glm47": "<tool_call>a<arg_key>b</arg_key><arg_value>",
+    "hermes": "<tool_call>",
+    "kimi_k2": "<|tool_call_begin|>a:0<|tool_call_argument_begin|>",
+    "llama3_json": "<|python_tag|>",
+    "llama_pythonic": "[a(x=",
+    "longcat": "<longcat_tool_call>",
+    "mistral": "[TOOL_CALLS]a",
+    "qwen": "<tool_call>",
+    "qwen3_coder": "<tool_call><function=a><parameter=b>",
+}
+OF_ALL = [" ", "<", "[", "{", '{"a":', '{"x":"\\n', '{"x":[0,', '"', "<think>", "```", "a "]
+CASES = [
+    *((dialect, "", piece) for dialect, pieces in REPEATED.items() for piece in pieces),
+    *(
+        (dialect, OPENED[dialect], piece)
+        for dialect, pieces in REPEATED.items()
+        for piece in [*pieces, *OF_ALL]
+    ),
+    *(("hermes", "", piece) for piece in OF_ALL),
+]
+
+
+def _text(opened: str, piece: str, size: int) -> str:
+    return opened + piece * (size // len(piece))
+
+
+def _read(dialect: str, pieces: Iterable[str]) -> None:
+    session = get_parser(dialect).session()
+    for piece in pieces:
+        session.feed(piece)
+    session.finish()
+
+
+def _steps(dialect: str, pieces: Iterable[str]) -> int:
+    """How many functions are called, of ours and of the interpreter."""
+    count = 0
+
+    def counted(_frame: FrameType, event: str, _argument: Any) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(counted)
+    try:
+        _read(dialect, pieces)
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def _in_pieces(text: str, size: int) -> list[str]:
+    return [text[start : start + size] for start in range(0, len(text), size)]
+
+
+@pytest.mark.parametrize(("dialect", "opened", "piece"), CASES)
+def test_steps_grow_with_the_text(dialect: str, opened: str, piece: str) -> None:
+    """Twice the text takes at most about twice the steps, whole and in pieces of five characters."""
+    once, twice = _text(opened, piece, SIZE), _text(opened, piece, 2 * SIZE)
+    _read(dialect, [once])  # compiles the patterns
+    assert _steps(dialect, [twice]) <= 2.2 * _steps(dialect, [once]) + 200
+    assert _steps(dialect, _in_pieces(twice, 5)) <= 2.2 * _steps(dialect, _in_pieces(once, 5)) + 200
+
+
+@pytest.mark.parametrize(("dialect", "opened", "piece"), CASES)
+def test_what_is_not_read_yet_stays_shorter_than_a_marker(
+    dialect: str, opened: str, piece: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So joining what arrives to it costs little, and bringing back what was kept costs it once."""
+    carried, gathered = [0], [0]
+    push, gather = Cursor.push, Cursor._gather
+
+    def counting_push(cursor: Cursor, text: str) -> None:
+        carried.append(len(cursor._window) - cursor._at)
+        push(cursor, text)
+
+    def counting_gather(cursor: Cursor) -> None:
+        gathered.append(sum(map(len, cursor._kept)))
+        gather(cursor)
+
+    monkeypatch.setattr(Cursor, "push", counting_push)
+    monkeypatch.setattr(Cursor, "_gather", counting_gather)
+    text = _text(opened, piece, SIZE)
+    _read(dialect, _in_pieces(text, 3))
+    assert max(carried) <= 40
+    assert sum(gathered) <= len(text)
