@@ -12,7 +12,7 @@ Without a schema for the argument: a JSON value if it is one (a text in quotes i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -22,8 +22,8 @@ from hermes_trio.models.parsers.python_text import python_value
 
 _PYTHON_WORDS: Final[Mapping[str, Any]] = MappingProxyType({"True": True, "False": False, "None": None})
 _JSON_TYPES: Final = frozenset({"null", "boolean", "integer", "number", "string", "object", "array"})
-_MAX_REFS: Final = 8
-"""How many ``$ref`` and combinations lie between an argument and its type; a schema can point at itself."""
+_MAX_SCHEMAS: Final = 64
+"""How many schemas are looked at for the type of one argument; they can point at each other in circles."""
 
 
 class ArgumentTypes:
@@ -34,10 +34,10 @@ class ArgumentTypes:
             out: it is the server's business to refuse it.
     """
 
-    def __init__(self, tools: Iterable[Mapping[str, Any]] = ()) -> None:
+    def __init__(self, tools: Iterable[Any] = ()) -> None:
         self._parameters: dict[str, Mapping[str, Any]] = {}
         for tool in tools:
-            function = tool.get("function", tool)
+            function = tool.get("function", tool) if isinstance(tool, Mapping) else None
             if isinstance(function, Mapping) and isinstance(function.get("parameters"), Mapping):
                 self._parameters[str(function.get("name"))] = function["parameters"]
 
@@ -56,31 +56,39 @@ class ArgumentTypes:
         parameters = self._parameters.get(tool, {})
         properties = parameters.get("properties")
         schema = properties.get(argument) if isinstance(properties, Mapping) else None
-        return _types_of(schema, parameters, _MAX_REFS)
+        return _types_of(schema, parameters)
 
 
-def _types_of(schema: Any, root: Mapping[str, Any], refs: int) -> frozenset[str] | None:
+def _types_of(schema: Any, root: Mapping[str, Any]) -> frozenset[str] | None:
     """The JSON types that a schema allows; ``None`` when it does not say."""
-    if not isinstance(schema, Mapping) or not refs:
-        return None
-    kinds = schema.get("type", [])
-    known = _JSON_TYPES.intersection([kinds] if isinstance(kinds, str) else map(str, kinds))
+    types: set[str] = set()
+    todo = [schema]
+    for _ in range(_MAX_SCHEMAS):
+        told, further = _told(todo.pop(), root)
+        if not told and not further:
+            return None
+        types |= told
+        todo += further
+        if not todo:
+            return frozenset(types)
+    return None
+
+
+def _told(schema: Any, root: Mapping[str, Any]) -> tuple[frozenset[str], Sequence[Any]]:
+    """What one schema says of types itself, or else the schemas that it leaves it to."""
+    if not isinstance(schema, Mapping):
+        return frozenset(), ()
+    kinds = schema.get("type")
+    known = _JSON_TYPES.intersection(map(str, kinds if isinstance(kinds, list) else [kinds]))
     if known:
-        return known
+        return known, ()
     values = [schema["const"]] if "const" in schema else schema.get("enum")
     if isinstance(values, list):
-        return frozenset(_type_name(value) for value in values)
+        return frozenset(_type_name(value) for value in values), ()
     if "$ref" in schema:
-        return _types_of(_target(str(schema["$ref"]), root), root, refs - 1)
-    return _types_of_any(schema, root, refs)
-
-
-def _types_of_any(schema: Mapping[str, Any], root: Mapping[str, Any], refs: int) -> frozenset[str] | None:
+        return frozenset(), [_target(str(schema["$ref"]), root)]
     combined = (schema.get(word) for word in ("anyOf", "oneOf", "allOf"))
-    options = next((each for each in combined if isinstance(each, list)), ())
-    found = [_types_of(option, root, refs - 1) for option in options]
-    known = [types for types in found if types is not None]
-    return frozenset().union(*known) if known and len(known) == len(found) else None
+    return frozenset(), next((each for each in combined if isinstance(each, list)), ())
 
 
 def _target(ref: str, root: Mapping[str, Any]) -> Any:
