@@ -7,7 +7,7 @@ reading takes.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import Any
 
@@ -83,20 +83,24 @@ def _read(dialect: str, pieces: Iterable[str]) -> None:
     session.finish()
 
 
-def _steps(dialect: str, pieces: Iterable[str]) -> int:
+def _counted(work: Callable[[], object]) -> int:
     """How many functions are called, of ours and of the interpreter."""
     count = 0
 
-    def counted(_frame: FrameType, event: str, _argument: Any) -> None:
+    def counting(_frame: FrameType, event: str, _argument: Any) -> None:
         nonlocal count
         count += event in ("call", "c_call")
 
-    sys.setprofile(counted)
+    sys.setprofile(counting)
     try:
-        _read(dialect, pieces)
+        work()
     finally:
         sys.setprofile(None)
     return count
+
+
+def _steps(dialect: str, pieces: Iterable[str]) -> int:
+    return _counted(lambda: _read(dialect, pieces))
 
 
 def _in_pieces(text: str, size: int) -> list[str]:
@@ -134,3 +138,15 @@ def test_what_is_not_read_yet_stays_shorter_than_a_marker(
     _read(dialect, _in_pieces(text, 3))
     assert max(carried) <= 40
     assert sum(gathered) <= len(text)
+
+
+def test_a_text_that_the_schema_calls_a_text_is_not_read_as_anything_else() -> None:
+    """A file of JSON in an argument costs what a file of prose costs."""
+    tools = [{"name": "a", "parameters": {"properties": {"b": {"type": "string"}}}}]
+
+    def steps(value: str) -> int:
+        text = f"<tool_call><function=a><parameter=b>{value}</parameter></function></tool_call>"
+        return _counted(lambda: get_parser("qwen3_coder", tools=tools).parse(text))
+
+    steps("x")
+    assert steps(f"[{'0,' * 5_000}0]") == steps("x" * 10_000)

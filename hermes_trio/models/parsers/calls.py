@@ -74,7 +74,6 @@ def read_drafts(cursor: Cursor, read_one: Callable[[Cursor], Reading[Draft]] = r
     yield from cursor.skip_space()
     while True:
         draft = yield from read_one(cursor)
-        yield from cursor.skip_space()
         comma = yield from cursor.expect_or_end(",", "]")
         yield draft
         yield from cursor.skip_space()

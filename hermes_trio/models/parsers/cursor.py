@@ -147,21 +147,20 @@ class Cursor:
         return len(found.group()) if found else 0
 
     @property
+    def char(self) -> str:
+        """The next character; empty at the end, or when it has not arrived: wait for it by what yields."""
+        return self._window[self._at : self._at + 1]
+
+    @property
     def ready(self) -> str:
         """The next character if it is here and no white space; else empty: saves most of ``next_char``."""
-        char = self._window[self._at : self._at + 1]
+        char = self.char
         return "" if char.isspace() else char
 
     def next_char(self) -> Reading[str]:
         """Read white space; the next character behind it, which is not read; empty at the end."""
         yield from self.skip_space()
-        return (yield from self.peek())
-
-    def peek(self) -> Reading[str]:
-        """The next character; empty at the end."""
-        while self._at == len(self._window) and not self.ended:
-            yield
-        return self._window[self._at : self._at + 1]
+        return self.char
 
     def take(self, run: re.Pattern[str], partial: re.Pattern[str] | None = None) -> Reading[str]:
         """Read as much as matches.
@@ -217,12 +216,12 @@ class Cursor:
         return found
 
     def expect_or_end(self, *literals: str) -> Reading[str]:
-        """Read one of the literals, or find that the text ends here: generation stops at closing markers.
+        """Read white space, and one of the literals unless the text ends here: generation stops at markers.
 
         Raises:
             Malformed: something else comes.
         """
-        if not (yield from self.peek()):
+        if not (yield from self.next_char()):
             return ""
         return (yield from self.expect(*literals))
 

@@ -58,7 +58,6 @@ def _read_one(cursor: Cursor) -> Reading[Draft]:
     yield from cursor.skip_space()
     yield from cursor.expect("```json")
     arguments = yield from read_json_object(cursor)
-    yield from cursor.skip_space()
     yield from cursor.expect_or_end("```")
     return Draft(name, arguments)
 

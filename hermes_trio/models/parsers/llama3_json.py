@@ -49,7 +49,7 @@ def _calls(cursor: Cursor, read_one: Callable[[Cursor], Reading[Draft]]) -> Call
 
 def _with_arguments(cursor: Cursor) -> Reading[Draft]:
     body = yield from read_json_object(cursor)
-    if "name" not in body or not body.keys() & {"parameters", "arguments"}:
+    if not body.keys() & {"parameters", "arguments"}:
         raise Malformed("", position=cursor.position)
     return draft_of(cursor, body)
 

@@ -27,8 +27,7 @@ _CALL_ID, _ARGUMENTS = "[CALL_ID]", "[ARGS]"
 
 
 def _read(cursor: Cursor, _opener: str, _types: ArgumentTypes) -> CallReader:
-    yield from cursor.skip_space()
-    match (yield from cursor.peek()):
+    match (yield from cursor.next_char()):
         case "[":
             yield from read_drafts(cursor)
         case "{":

@@ -103,7 +103,7 @@ def _target(ref: str, root: Mapping[str, Any]) -> Any:
 
 def _typed(text: str, types: frozenset[str]) -> Any:
     if types == {"string"}:
-        return text
+        return text  # without a look at what it could be: it may be a whole file of JSON
     value = _literal_or_text(text)
     if _fits(value, types):
         return value

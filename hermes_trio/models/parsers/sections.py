@@ -33,7 +33,6 @@ def section_dialect(
             yield from cursor.expect(call)
         while True:
             draft = yield from read_one(cursor)
-            yield from cursor.skip_space()
             yield from cursor.expect_or_end(end_of_call)
             yield draft
             yield from cursor.skip_space()

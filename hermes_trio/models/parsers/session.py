@@ -100,7 +100,7 @@ class ParseSession:
         self._fresh = False
         if (yield from cursor.next_is(self._dialect.thought[0])):
             yield from self._thought()
-        elif (char := (yield from cursor.peek())) and char in self._dialect.bare:
+        elif cursor.char and cursor.char in self._dialect.bare:
             yield from self._call("")
 
     def _thought(self) -> _Steps:
