@@ -14,6 +14,7 @@
     ├── TooSlowError             a bound of ours passed (never a ``trio.TooSlowError``: a caller's
     │                            ``fail_after`` would swallow it as its own)
     ├── UnavailableError         the environment lacks something; the text says what mends it
+    │   ├── NobodyThereError     nothing listens at the address
     │   └── RefusedError         somebody is there and will not have us as we are; asking again is no use
     ├── BusyError                there is no room now; trying later is right
     └── InvalidInputError        a user's input is wrong; names the source, the line and the field
@@ -95,6 +96,10 @@ class UnavailableError(HermesTrioError):
     def __init__(self, message: str, *, mend: str = "") -> None:
         super().__init__(f"{message} {mend}".rstrip())
         self.mend = mend
+
+
+class NobodyThereError(UnavailableError):
+    """Nothing listens at the address: whoever did is gone, or has not begun."""
 
 
 class RefusedError(UnavailableError):

@@ -34,6 +34,9 @@ class DaemonConfig:
         max_connections: websockets open at once.
         max_calls: calls offered and not answered, for each connection.
         drain_grace_s: how long running calls may go on after SIGTERM.
+        lease_grace_s: how long an executor's slots are kept for it after its link was lost.
+        heartbeat_s: how often this side proves to its executors that it lives.
+        dead_after_s: silence after which a link is given up.
         exit_with_stdin: stop, as by SIGTERM, when standard input ends: the parent is gone.
     """
 
@@ -48,6 +51,9 @@ class DaemonConfig:
     max_connections: int = 1024
     max_calls: int = 4096
     drain_grace_s: float = 5.0
+    lease_grace_s: float = 10.0
+    heartbeat_s: float = 5.0
+    dead_after_s: float = 20.0
     exit_with_stdin: bool = False
 
 
@@ -77,6 +83,14 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add("--no-network", action="store_true", help="never give a slot the host's network, whatever is asked")
     add("--drain-grace-s", type=float, default=5.0, help="seconds running calls may finish in on SIGTERM")
+    add(
+        "--lease-grace-s",
+        type=float,
+        default=10.0,
+        help="seconds an executor may be without a link before its slots are wiped and freed (default: 10)",
+    )
+    add("--heartbeat-s", type=float, default=5.0, help="how often to prove to executors that we live (5)")
+    add("--dead-after-s", type=float, default=20.0, help="seconds of silence that end a link (20)")
     add("--exit-with-stdin", action="store_true", help="stop when standard input ends (for parents)")
     add("--probe", action="store_true", help="print what this host can isolate, as JSON, and exit")
     add("--json", action="store_true", help="with --probe: JSON (it always is)")
@@ -95,8 +109,13 @@ def read_config(options: argparse.Namespace, environment: Mapping[str, str]) -> 
         raise InvalidInputError(f"must be between 1 and {MAX_SLOTS}, not {options.slots}", field="--slots")
     if not 0 <= options.port <= 65_535:
         raise InvalidInputError(f"must be between 0 and 65535, not {options.port}", field="--port")
-    if not 0 <= options.drain_grace_s <= 3600:
-        raise InvalidInputError("must be between 0 and 3600", field="--drain-grace-s")
+    for name in ("drain_grace_s", "lease_grace_s"):
+        if not 0 <= getattr(options, name) <= 3600:
+            raise InvalidInputError("must be between 0 and 3600", field=f"--{name.replace('_', '-')}")
+    if not 0.01 <= options.heartbeat_s <= 3600:
+        raise InvalidInputError("must be between 0.01 and 3600", field="--heartbeat-s")
+    if not 2 * options.heartbeat_s <= options.dead_after_s <= 7200:
+        raise InvalidInputError("must be at least twice --heartbeat-s, at most 7200", field="--dead-after-s")
     tokens = read_tokens(options.token_file, environment)
     if options.host not in LOOPBACK:
         raise InvalidInputError(
@@ -114,6 +133,9 @@ def read_config(options: argparse.Namespace, environment: Mapping[str, str]) -> 
         isolation=options.isolation,
         network=not options.no_network,
         drain_grace_s=options.drain_grace_s,
+        lease_grace_s=options.lease_grace_s,
+        heartbeat_s=options.heartbeat_s,
+        dead_after_s=options.dead_after_s,
         exit_with_stdin=options.exit_with_stdin,
     )
 

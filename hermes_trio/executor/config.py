@@ -27,7 +27,9 @@ class ExecutorConfig:
         default_limit_s: seconds a call may run when neither the caller nor the model says so.
         max_queued: calls that may wait to be sent to one daemon; more are answered ``unavailable``.
         heartbeat_s: how often each side proves that it lives.
-        dead_after_s: silence after which a daemon is given up.
+        dead_after_s: silence after which a link is given up; at least twice ``heartbeat_s``.
+        resume_within_s: how long calls wait for another link when theirs was lost; then they end as
+            ``link_lost``. More than the daemon's ``lease_grace_s`` is of no use.
         kill_grace_s: how long leaving a call's scope waits for the proof that its processes are gone.
         close_grace_s: how long closing the executor waits for slots to be given back.
     """
@@ -43,6 +45,7 @@ class ExecutorConfig:
     max_queued: int = 65_536
     heartbeat_s: float = 5.0
     dead_after_s: float = 20.0
+    resume_within_s: float = 10.0
     kill_grace_s: float = 5.0
     close_grace_s: float = 10.0
 
@@ -51,6 +54,9 @@ class ExecutorConfig:
             value = getattr(self, name)
             if not value >= minimum:  # also refuses NaN
                 raise InvalidInputError(f"must be at least {minimum}, not {value}", field=name)
+        if self.dead_after_s < 2 * self.heartbeat_s:
+            text = f"must be at least twice heartbeat_s, {self.heartbeat_s}, not {self.dead_after_s}"
+            raise InvalidInputError(text, field="dead_after_s")
 
 
 _MINIMA = {
@@ -60,6 +66,7 @@ _MINIMA = {
     "max_queued": 1,
     "heartbeat_s": 0.01,
     "dead_after_s": 0.01,
+    "resume_within_s": 0,
     "kill_grace_s": 0,
     "close_grace_s": 0,
 }

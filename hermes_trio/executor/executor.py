@@ -44,6 +44,10 @@ class ExecutorStatistics:
     """Seconds of it before the call was put on the wire: waiting for a slot and for the link."""
     slots: SlotTableStatistics
     links: Mapping[str, PumpStatistics]
+    reconnects: int
+    """Links that went on with a session where the link before had been lost; callers saw a latency."""
+    sessions_lost: int
+    """Sessions that ended although nobody had said goodbye; their calls ended as lost."""
 
 
 class Executor:
@@ -159,6 +163,8 @@ class Executor:
             queue=self._queue.snapshot(),
             slots=self._pool.statistics(),
             links={connection.name: connection.statistics() for connection in self._fleet.connections},
+            reconnects=self._fleet.reconnects,
+            sessions_lost=self._fleet.sessions_lost,
         )
 
     async def _carry_out(self, trajectory_id: str, call: ToolCall, plan: Plan) -> ToolResult:
@@ -245,7 +251,7 @@ def fleet_config(config: ExecutorConfig) -> FleetConfig:
         heartbeat_s=config.heartbeat_s,
         dead_after_s=config.dead_after_s,
     )
-    return FleetConfig(pump=pump)
+    return FleetConfig(pump=pump, resume_within_s=config.resume_within_s)
 
 
 @asynccontextmanager

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Collection
 from functools import partial
-from typing import Protocol, assert_never
+from typing import Final, Protocol, assert_never
 from uuid import uuid4
 
 import trio
@@ -16,8 +17,10 @@ from hermes_trio.errors import (
     InvalidInputError,
     LinkLostError,
     LocalProtocolError,
+    LostError,
     RefusedError,
     RemoteProtocolError,
+    SandboxLostError,
 )
 from hermes_trio.fleet.calls import CallRecord
 from hermes_trio.link.message import MessageLink
@@ -37,18 +40,29 @@ from hermes_trio.wire.frames import (
 )
 from hermes_trio.wire.session import Event, Session, SessionReset
 
+logger = logging.getLogger(__name__)
+
+MAX_FAULTS: Final = 5
+"""Breaches of the protocol in a row after which a session is given up: another link does not mend it."""
+
 
 class ConnectionListener(Protocol):
     """Who wants to know. Called synchronously, from a reader mostly: must neither block nor raise."""
 
     def daemon_up(self, connection: DaemonConnection, slots: int) -> None:
-        """The session is open; the daemon has this many slots."""
+        """The session has begun; the daemon has this many slots."""
+
+    def daemon_paused(self, connection: DaemonConnection) -> None:
+        """Nothing is entrusted to it now: it is silent, or its link was lost. What it has, it keeps."""
+
+    def daemon_resumed(self, connection: DaemonConnection) -> None:
+        """It is heard again, and all that it had it still has."""
 
     def daemon_draining(self, connection: DaemonConnection) -> None:
         """The daemon takes no new leases."""
 
     def daemon_down(self, connection: DaemonConnection) -> None:
-        """The session is over. Its calls end right after this."""
+        """The session is over, and its leases with it. Its calls end right after this."""
 
     def lease_lost(self, connection: DaemonConnection, lease: Lease, reason: str) -> None:
         """The daemon took this slot back."""
@@ -58,14 +72,14 @@ class ConnectionListener(Protocol):
 
 
 class DaemonConnection:
-    """One session with one daemon, from the first hello to the end of its link.
+    """One session with one daemon, over any number of links, one after another.
 
     Args:
         name: the endpoint's name.
         listener: hears of the session's life.
-        on_open: called once, after the listener has heard that the session is open.
+        on_open: called whenever a link is open, after the listener has heard of it.
         limits: what this side is ready to take.
-        pump: how the link is driven.
+        pump: how links are driven.
     """
 
     def __init__(
@@ -79,54 +93,109 @@ class DaemonConnection:
     ) -> None:
         self.name = name
         self.welcome: Welcome | None = None
+        self.reconnects = 0
+        """Links that took the session up where the one before had left it."""
+        self.resets = 0
+        """Times that the daemon had forgotten the session."""
+        self.left = False
+        """This side said goodbye: the end that follows is the one that was wanted."""
         self._listener = listener
         self._on_open = on_open
         self._calls: dict[CallId, CallRecord] = {}
         self._queued: dict[CallRecord, None] = {}  # posted, not yet written
         self._held: dict[CallRecord, None] = {}  # of those: urgent, and no call fits
-        self._refusal: HermesTrioError | None = None
+        self._said: HermesTrioError | None = None  # the daemon's last words on the present link
+        self._final: HermesTrioError | None = None  # those that end more than a link
         self._over = False
-        self.left = False
-        """This side said goodbye: the end that follows is the one that was wanted."""
+        self._linked = False
+        self._faults = 0  # breaches of the protocol since the last answer
         session = Session.for_executor(SessionId(uuid4().hex), limits=limits)
-        self._pump = Pump(session, on_event=self._on_event, config=pump)
+        self._pump = Pump(session, on_event=self._on_event, on_suspect=self._on_suspect, config=pump)
 
     def __repr__(self) -> str:
-        state = "over" if self._over else "open" if self.welcome else "opening"
         sent, queued = len(self._calls), len(self._queued)
-        return f"<DaemonConnection {self.name} {state}, {sent} calls sent, {queued} queued>"
+        return f"<DaemonConnection {self.name} {self._state()}, {sent} calls sent, {queued} queued>"
+
+    def _state(self) -> str:
+        if self._over:
+            return "over"
+        if self.welcome is None:
+            return "opening"
+        return "open" if self._linked else "without a link"
 
     @property
     def is_open(self) -> bool:
-        """Welcomed, and not over."""
-        return self.welcome is not None and not self._over
+        """Welcomed on the present link, and not over."""
+        return self._linked and not self._over
+
+    @property
+    def is_over(self) -> bool:
+        """Its calls are settled; it is of no more use."""
+        return self._over
 
     def statistics(self) -> PumpStatistics:
-        """Figures of the link."""
+        """Figures of its links, together."""
         return self._pump.statistics()
 
     async def run(self, link: MessageLink) -> None:
-        """Hold the session over this link until it ends.
+        """Hold the session over this link until the link ends; what is under way waits for the next one.
 
-        Cancellation: poisons the link; every call that is under way ends as ``LinkLostError``.
+        Cancellation: poisons the link.
 
         Raises:
-            BrokenLinkError: the link ended.
-            RemoteProtocolError: the daemon broke the protocol.
-            RefusedError: the daemon refused the session, and says why.
+            BrokenLinkError: the link ended; the session may go on over another unless :attr:`is_over`.
+            RemoteProtocolError: the daemon broke the protocol; likewise.
+            RefusedError: the daemon refused the session, and says why; it is over.
             BusyError: it has no room for another session.
         """
         self._pump.session.link_up()
-        reason = "the connection was closed"
+        self._said = None
         try:
             await self._pump.run(link)
-        except (BrokenLinkError, RemoteProtocolError) as exc:
-            reason = str(exc)
-            if self._refusal is not None:
-                raise self._refusal from exc
+        except RemoteProtocolError:
+            self._faults += 1
+            raise
+        except BrokenLinkError as exc:
+            if self._said is not None:
+                raise self._said from exc
             raise
         finally:
-            self._end(reason)
+            self._link_ended()
+
+    def _link_ended(self) -> None:
+        self._pump.session.link_lost()
+        was_open, self._linked = self._linked, False
+        if self._final is not None:
+            self.end(LinkLostError(_lost(self.name, str(self._final))))
+        elif self._faults > MAX_FAULTS:
+            self.end(LinkLostError(_lost(self.name, "it breaks the protocol again and again")))
+        elif was_open and not self._over:
+            self._listener.daemon_paused(self)
+
+    def end(self, why: LostError) -> None:
+        """The session is over: settle every call with what is known about it. Idempotent.
+
+        Args:
+            why: what the calls end with that may have run; the others are told that they did not start.
+        """
+        if self._over:
+            return
+        self._over = True
+        self._settle(why, self._pump.session.unsent_calls)
+
+    def _settle(self, why: LostError, unsent: Collection[CallId]) -> None:
+        if self.welcome is not None:
+            self._listener.daemon_down(self)
+        queued, self._queued = self._queued, {}
+        sent, self._calls = self._calls, {}
+        self._held.clear()
+        for record in queued:
+            if record.posting is not None:
+                self._pump.withdraw(record.posting)
+                record.posting = None
+            record.fail(not_started(why))
+        for call_id, record in sent.items():
+            record.fail(not_started(why) if call_id in unsent else why)
 
     # --- calls ----------------------------------------------------------------------------------------
 
@@ -222,22 +291,55 @@ class DaemonConnection:
     def _on_event(self, event: Event) -> None:
         match event:
             case Result():
+                self._faults = 0
                 self._post_held()
                 self._calls.pop(event.call_id).finish(event)
             case Welcome():
-                self.welcome = event
-                self._listener.daemon_up(self, event.slots)
-                self._on_open()
+                self._opened(event)
+            case SessionReset():
+                self._begun_afresh(event)
             case LeaseLost():
                 self._listener.lease_lost(self, event.lease, event.reason)
             case Drain():
                 self._listener.daemon_draining(self)
+            case Error(code=ErrorCode.PROTOCOL):
+                self._faults += 1  # of one link, as far as we know: the session may go on over another
+                self._said = _refusal(self.name, event)
             case Error():
-                self._refusal = _refusal(self.name, event)
-            case SessionReset() | Goodbye():
-                raise BrokenLinkError(f"daemon {self.name} ended the session")
+                self._said = self._final = _refusal(self.name, event)
+            case Goodbye():
+                self._said = self._final = BrokenLinkError(f"daemon {self.name} left: {event.reason}")
+                raise self._final
             case _:
                 pass  # heartbeats, and streams that nobody asked for yet
+
+    def _opened(self, welcome: Welcome) -> None:
+        self.welcome, self._linked = welcome, True
+        if welcome.resumed:
+            self.reconnects += 1
+            logger.info("daemon %s: the session goes on over a new link", self.name)
+            self._listener.daemon_resumed(self)
+        else:
+            self._listener.daemon_up(self, welcome.slots)
+        self._on_open()
+
+    def _begun_afresh(self, reset: SessionReset) -> None:
+        """The daemon knows nothing of this session: its slots are gone, whatever ran in them was killed."""
+        assert self.welcome is not None
+        if reset.epoch == self.welcome.epoch:
+            why = "has ended this executor's leases, for it was silent for too long"
+        else:
+            why = f"was started again (epoch {self.welcome.epoch}, now {reset.epoch})"
+        logger.warning("daemon %s %s", self.name, why)
+        self.resets += 1
+        self._settle(SandboxLostError(f"daemon {self.name} {why}"), reset.not_started)
+
+    def _on_suspect(self, suspect: bool) -> None:
+        if suspect:
+            logger.warning("daemon %s has missed a heartbeat; nothing new is sent to it", self.name)
+            self._listener.daemon_paused(self)
+        else:
+            self._listener.daemon_resumed(self)
 
     def _post_held(self) -> None:
         """There is room for one call more: it is for the one that has been held back longest."""
@@ -246,18 +348,10 @@ class DaemonConnection:
             del self._held[record]
             self._post(record, urgent=True)
 
-    def _end(self, reason: str) -> None:
-        """Settle every call with what is known about it: the daemon may have run what was written."""
-        self._over = True
-        if self.welcome is not None:
-            self._listener.daemon_down(self)
-        queued, self._queued = self._queued, {}
-        sent, self._calls = self._calls, {}
-        for record in queued:
-            record.posting = None
-            record.fail(LinkLostError(_lost(self.name, reason), outcome="not_started"))
-        for record in sent.values():
-            record.fail(LinkLostError(_lost(self.name, reason), outcome="unknown"))
+
+def not_started(why: LostError) -> LostError:
+    """The same loss, for a call that certainly did not run."""
+    return type(why)(str(why), outcome="not_started")
 
 
 def _lost(name: str, reason: str) -> str:

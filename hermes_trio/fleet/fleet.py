@@ -1,14 +1,19 @@
-"""This side of the daemons: one connection for each endpoint of the backend, kept up while the fleet is open.
+"""This side of the daemons: one session with each endpoint of the backend, kept up while the fleet is open.
 
 A daemon that cannot be reached is tried again with growing, jittered pauses; one that refuses us (wrong
 token, another protocol version) is not, until the backend publishes something new about it.
+
+**Patience.** A session that lost its link has ``resume_within_s`` to get another one. If nothing listens at
+the address any more, the daemon has most likely died, and ``refused_within_s`` is all that its calls wait. An
+endpoint that the backend withdraws has died for certain, and its calls end at once.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Never
 
@@ -16,10 +21,17 @@ import trio
 from attrs import define, field, frozen
 
 from hermes_trio.backends.base import Backend, DaemonEndpoint
-from hermes_trio.errors import HermesTrioError, InvalidInputError, RefusedError, UnavailableError
+from hermes_trio.errors import (
+    HermesTrioError,
+    InvalidInputError,
+    LinkLostError,
+    NobodyThereError,
+    RefusedError,
+    SandboxLostError,
+    UnavailableError,
+)
 from hermes_trio.fleet.connection import ConnectionListener, DaemonConnection
 from hermes_trio.link.background import open_background_nursery
-from hermes_trio.link.message import MessageLink
 from hermes_trio.link.pump import PumpConfig
 from hermes_trio.wire.frames import Limits
 
@@ -37,6 +49,9 @@ class FleetConfig:
         first_retry_s: pause before the second attempt; doubles up to ``max_retry_s``, each halved or not
             by chance so that many executors do not knock in step.
         max_retry_s: longest pause between two attempts.
+        resume_within_s: how long the calls of a session that lost its link wait for another one.
+        refused_within_s: the same while nothing listens at the address.
+        chance: draws from [0, 1), for the jitter.
         unreachable_after_s: without any daemon for this long, those who wait for a slot are told so.
         farewell_s: seconds for saying goodbye to all daemons.
     """
@@ -46,6 +61,9 @@ class FleetConfig:
     connect_timeout: float = 10.0
     first_retry_s: float = 0.05
     max_retry_s: float = 5.0
+    resume_within_s: float = 10.0
+    refused_within_s: float = 1.5
+    chance: Callable[[], float] = random.random
     unreachable_after_s: float = 30.0
     farewell_s: float = 2.0
 
@@ -57,10 +75,42 @@ class _Member:
     endpoint: DaemonEndpoint
     scope: trio.CancelScope
     connection: DaemonConnection | None = None
+    patience: trio.CancelScope = field(factory=trio.CancelScope)
+    """Of the connection: has a deadline while it has no link."""
     failure: HermesTrioError | None = None
     """Why the last attempt failed."""
     refused: bool = False
     """Not to be tried again as it is."""
+    withdrawn: bool = False
+    """The backend says that this daemon is gone."""
+
+    @property
+    def is_up(self) -> bool:
+        """Whether calls travel to it now."""
+        return self.connection is not None and self.connection.is_open
+
+    @property
+    def is_met(self) -> bool:
+        """It has welcomed us, and the session lives, with a link or without."""
+        connection = self.connection
+        return connection is not None and connection.welcome is not None and not connection.is_over
+
+
+@define
+class _Pauses:
+    """The pauses between attempts: they double, and chance keeps executors from knocking in step."""
+
+    config: FleetConfig
+    _next_s: float = 0.0
+
+    def after(self, lasted_s: float) -> float:
+        """The pause after an attempt that lasted so long, link included."""
+        config = self.config
+        # Only a link that has lasted starts the pauses over: one that ends at once has failed.
+        if lasted_s > config.max_retry_s or not self._next_s:
+            self._next_s = config.first_retry_s
+        pause_s, self._next_s = self._next_s, min(2 * self._next_s, config.max_retry_s)
+        return pause_s * (0.5 + config.chance() / 2)
 
 
 class Fleet:
@@ -73,16 +123,29 @@ class Fleet:
         self._members: dict[str, _Member] = {}
         self._changed = trio.Event()
         self._following = False  # the board has been read
+        self._reconnects = self._sessions_lost = 0  # of connections that are over
         self._last_up = 0.0  # when a daemon was last up, while none is; at first, when the fleet was opened
 
     def __repr__(self) -> str:
-        up = sum(_is_up(member) for member in self._members.values())
+        up = sum(member.is_up for member in self._members.values())
         return f"<Fleet {up} of {len(self._members)} daemons up>"
 
     @property
     def connections(self) -> tuple[DaemonConnection, ...]:
         """Those that are up."""
-        return tuple(m.connection for m in self._members.values() if m.connection and _is_up(m))
+        return tuple(m.connection for m in self._members.values() if m.connection and m.is_up)
+
+    @property
+    def reconnects(self) -> int:
+        """Links that took up a session where the link before had left it."""
+        living = (member.connection for member in self._members.values() if member.connection)
+        return self._reconnects + sum(connection.reconnects for connection in living)
+
+    @property
+    def sessions_lost(self) -> int:
+        """Sessions that ended although nobody had said goodbye."""
+        living = (member.connection for member in self._members.values() if member.connection)
+        return self._sessions_lost + sum(connection.resets for connection in living)
 
     def address(self, name: str) -> str | None:
         """The URL of the daemon of this name, if it is known now."""
@@ -99,7 +162,7 @@ class Fleet:
         """
         await trio.lowlevel.checkpoint()
         while not (
-            self._following and all(_is_up(member) or member.failure for member in self._members.values())
+            self._following and all(member.is_up or member.failure for member in self._members.values())
         ):
             await self._changed.wait()
         for member in self._members.values():
@@ -140,6 +203,7 @@ class Fleet:
         wanted = {endpoint.name: endpoint for endpoint in endpoints}
         for name, member in list(self._members.items()):
             if wanted.get(name) != member.endpoint:
+                member.withdrawn = True
                 member.scope.cancel()
                 del self._members[name]
         for name, endpoint in wanted.items():
@@ -153,54 +217,93 @@ class Fleet:
         self._tell()
 
     async def _keep_up(self, member: _Member) -> None:
-        """Connect to one endpoint again and again."""
-        first_s, longest_s = self._config.first_retry_s, self._config.max_retry_s
-        pause_s = first_s
+        """One session after another with one endpoint."""
         await trio.lowlevel.checkpoint()
+        pauses = _Pauses(self._config)
         with member.scope:
             while not member.refused:
-                began = trio.current_time()
+                connection = member.connection = self._new_connection(member)
                 try:
-                    await self._connect_once(member)
-                except HermesTrioError as exc:
-                    if member.connection is not None and member.connection.left:
-                        return
-                    # Only a link that has lasted starts the pauses over: one that ends at once has failed.
-                    lasted = trio.current_time() - began > longest_s
-                    pause_s = first_s if lasted else min(2 * pause_s, longest_s)
-                    self._note(member, exc)
-                await trio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
+                    with trio.CancelScope() as member.patience:
+                        await self._hold(member, connection, pauses)
+                finally:
+                    self._retire(member, connection)
+                if connection.left:
+                    return
 
-    async def _connect_once(self, member: _Member) -> None:
-        """One link, from connecting to its end."""
-        config, endpoint = self._config, member.endpoint
-        async with self._backend.dial(
-            endpoint,
-            max_message_bytes=config.limits.max_message_bytes,
-            connect_timeout=config.connect_timeout,
-        ) as link:
-            await self._hold(member, link)
+    async def _hold(self, member: _Member, connection: DaemonConnection, pauses: _Pauses) -> None:
+        """One session, over one link after another."""
+        await trio.lowlevel.checkpoint()
+        while not (connection.is_over or member.refused):
+            began = trio.current_time()
+            try:
+                await self._connect_once(member, connection)
+            except HermesTrioError as exc:
+                if connection.left:
+                    return
+                self._note(member, exc)
+            await trio.sleep(pauses.after(trio.current_time() - began))
 
-    async def _hold(self, member: _Member, link: MessageLink) -> None:
-        member.connection = DaemonConnection(
+    def _new_connection(self, member: _Member) -> DaemonConnection:
+        def opened() -> None:
+            member.patience.deadline = math.inf
+            self._tell()
+
+        return DaemonConnection(
             member.endpoint.name,
             listener=self._listener,
-            on_open=self._tell,
+            on_open=opened,
             limits=self._config.limits,
             pump=self._config.pump,
         )
-        await member.connection.run(link)
+
+    async def _connect_once(self, member: _Member, connection: DaemonConnection) -> None:
+        """One link, from connecting to its end."""
+        config = self._config
+        async with self._backend.dial(
+            member.endpoint,
+            max_message_bytes=config.limits.max_message_bytes,
+            connect_timeout=config.connect_timeout,
+        ) as link:
+            await connection.run(link)
 
     def _note(self, member: _Member, failure: HermesTrioError) -> None:
+        """An attempt, or a link, has failed."""
+        config, now = self._config, trio.current_time()
         if not isinstance(failure, RefusedError):  # that one is raised, or told to those who wait
             logger.warning("daemon %s: %s", member.endpoint.name, failure)
-        if member.connection is not None and member.connection.welcome is not None:
-            self._last_up = trio.current_time()
-        member.connection = None
+        if member.is_met:
+            if member.patience.deadline == math.inf:  # the first since it had a link
+                self._last_up = now
+            nobody = isinstance(failure, NobodyThereError)
+            limit_s = config.refused_within_s if nobody else config.resume_within_s
+            member.patience.deadline = min(member.patience.deadline, now + limit_s)
+        else:
+            # A bad address or token is as final as a refusal: only a new endpoint can mend it.
+            member.refused = isinstance(failure, (RefusedError, InvalidInputError))
         member.failure = failure
-        # A bad address or token is as final as a refusal: only a new endpoint can mend it.
-        member.refused = isinstance(failure, (RefusedError, InvalidInputError))
         self._tell()
+        self._tell_if_alone(failure)
+
+    def _retire(self, member: _Member, connection: DaemonConnection) -> None:
+        """No link will carry this session any more."""
+        name = member.endpoint.name
+        if connection.welcome is not None and not connection.left:
+            self._sessions_lost += 1
+            self._last_up = max(self._last_up, trio.current_time() if connection.is_open else 0.0)
+        self._reconnects += connection.reconnects
+        self._sessions_lost += connection.resets
+        member.connection = None
+        if member.withdrawn:
+            connection.end(
+                SandboxLostError(f"daemon {name} is gone: backend {self._backend.name} withdrew it")
+            )
+        else:
+            why = member.failure or "the connection was closed"
+            connection.end(LinkLostError(f"the link to daemon {name} was lost: {why}"))
+        self._tell()
+
+    def _tell_if_alone(self, failure: HermesTrioError) -> None:
         alone_s = trio.current_time() - self._last_up
         if not self.connections and (alone_s > self._config.unreachable_after_s or self._hopeless()):
             self._listener.fleet_unreachable(f"no sandbox daemon can be reached: {failure}")
@@ -211,10 +314,6 @@ class Fleet:
     def _tell(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
-
-
-def _is_up(member: _Member) -> bool:
-    return member.connection is not None and member.connection.is_open
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ import ssl
 
 import trio
 
-from hermes_trio.errors import BusyError, HermesTrioError, RefusedError, UnavailableError
+from hermes_trio.errors import BusyError, HermesTrioError, NobodyThereError, RefusedError, UnavailableError
 from hermes_trio.link.url import LinkAddress
 
 ByteStream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
@@ -53,13 +53,13 @@ async def dial(address: LinkAddress, ssl_context: ssl.SSLContext | None) -> Byte
 
 def _unreachable(address: LinkAddress, error: OSError) -> UnavailableError:
     causes = error.__cause__.exceptions if isinstance(error.__cause__, ExceptionGroup) else [error]
+    where = f"No sandbox daemon at {address.origin}"
     if isinstance(error, socket.gaierror):
-        text, mend = "there is no such host", "Check the URL."
-    elif all(isinstance(cause, ConnectionRefusedError) for cause in causes):
-        text, mend = "nothing listens there", "Start the sandbox daemon, or check the port."
-    else:
-        text, mend = f"it cannot be reached ({causes[0]})", ""
-    return UnavailableError(f"No sandbox daemon at {address.origin}: {text}.", mend=mend)
+        return UnavailableError(f"{where}: there is no such host.", mend="Check the URL.")
+    if all(isinstance(cause, ConnectionRefusedError) for cause in causes):
+        mend = "Start the sandbox daemon, or check the port."
+        return NobodyThereError(f"{where}: nothing listens there.", mend=mend)
+    return UnavailableError(f"{where}: it cannot be reached ({causes[0]}).")
 
 
 def _untrusted(address: LinkAddress, cause: BaseException | None) -> RefusedError:
@@ -69,6 +69,12 @@ def _untrusted(address: LinkAddress, cause: BaseException | None) -> RefusedErro
             mend="Give an ssl_context that knows its issuer.",
         )
     return not_a_daemon(address, "it does not speak TLS, or not ours")
+
+
+def hung_up(address: LinkAddress) -> UnavailableError:
+    """No refusal that stays one: a daemon that is being stopped, or a proxy without one, does it too."""
+    why = "it hung up during the handshake"
+    return UnavailableError(f"What listens at {address.origin} is not a sandbox daemon: {why}.")
 
 
 def not_a_daemon(address: LinkAddress, why: str) -> RefusedError:

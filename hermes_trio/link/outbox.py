@@ -87,11 +87,11 @@ class Outbox:
             del self._lanes[posting.lane]
         return True
 
-    def take(self) -> Posting | None:
-        """The next entry in fair order, or ``None`` when nothing waits."""
+    def take(self, *, control_only: bool = False) -> Posting | None:
+        """The next entry in fair order, or ``None`` when nothing waits (of control, if only that may go)."""
         if self._control:
             posting, _ = self._control.popitem(last=False)
-        elif self._lanes:
+        elif self._lanes and not control_only:
             lane, queue = self._lanes.popitem(last=False)
             posting, _ = queue.popitem(last=False)
             if queue:

@@ -11,6 +11,10 @@ owner. Whoever owns the events must neither block nor raise.
 
 The writer is woken by :meth:`Pump.post` and by whatever the reader left in the session (echoes,
 acknowledgements, room in the window).
+
+**Silence.** A peer that has not been heard for one and a half heartbeats is *suspect*: what waits for the
+link waits on, because what was handed over to a link that turns out to be dead may have run. Only control
+still goes out. After ``dead_after_s`` the link is given up. Both are counted from the last byte heard.
 """
 
 from __future__ import annotations
@@ -35,8 +39,8 @@ class PumpConfig:
         batch_window_s: how long the first posting waits for company. 0: send at once.
         max_batch_size: postings packed into one message at most.
         max_queued: postings that may wait for the writer.
-        heartbeat_s: how often this side proves that its loop turns.
-        dead_after_s: silence after which the peer is given up.
+        heartbeat_s: how often this side proves that its loop turns; the peer answers each time.
+        dead_after_s: silence after which the peer is given up; more than ``suspect_after_s``.
     """
 
     batch_window_s: float = 0.0
@@ -44,6 +48,11 @@ class PumpConfig:
     max_queued: int = 65_536
     heartbeat_s: float = 5.0
     dead_after_s: float = 20.0
+
+    @property
+    def suspect_after_s(self) -> float:
+        """Silence after which nothing more is entrusted to the link: an answer to a heartbeat is late."""
+        return 1.5 * self.heartbeat_s
 
 
 @frozen(kw_only=True)
@@ -65,13 +74,23 @@ class Pump:
     Args:
         session: the protocol's state; touched only from here and by posted functions.
         on_event: receives every event, in order, synchronously.
+        on_suspect: hears when the peer becomes suspect (true) and when it is heard again (false).
     """
 
     def __init__(
-        self, session: Session, *, on_event: Callable[[Event], None], config: PumpConfig | None = None
+        self,
+        session: Session,
+        *,
+        on_event: Callable[[Event], None],
+        on_suspect: Callable[[bool], None] = lambda _suspect: None,
+        config: PumpConfig | None = None,
     ) -> None:
         self.session = session
+        self.suspect = False
+        """The peer has missed a heartbeat on the present link."""
         self._on_event = on_event
+        self._on_suspect = on_suspect
+        self._running = False
         self._config = config or PumpConfig()
         self._outbox = Outbox(max_entries=self._config.max_queued)
         self._work = trio.Event()  # set: the writer has something to look at
@@ -109,7 +128,7 @@ class Pump:
 
     def wake(self) -> None:
         """Tell the writer to look again."""
-        if self._idle.is_set():
+        if self._idle.is_set() and self._running:
             self._idle = trio.Event()
         self._work.set()
 
@@ -132,6 +151,7 @@ class Pump:
             RemoteProtocolError: the peer broke the protocol; it has been told, if it still listened.
         """
         self._last_heard = trio.current_time()
+        self._running = True
         self.wake()
         endings: list[BrokenLinkError | RemoteProtocolError] = []
 
@@ -150,6 +170,7 @@ class Pump:
                 for job in (self._read, self._write, self._beat):
                     nursery.start_soon(until_over, job)
         finally:
+            self._running = self.suspect = False
             self._idle.set()
         if isinstance(endings[0], RemoteProtocolError):
             await self._say_last_words(link)
@@ -158,14 +179,20 @@ class Pump:
     async def _read(self, link: MessageLink) -> Never:
         while True:
             data = await link.receive_message()
-            self._last_heard = trio.current_time()
-            self._bytes_received += len(data)
+            self._heard(len(data))
             for event in self.session.receive_data(data):
                 self._on_event(event)
             if self.session.link_error is not None:  # what came before it in these bytes has been heard
                 raise self.session.link_error
             if self.session.has_data or len(self._outbox):
                 self.wake()
+
+    def _heard(self, size: int) -> None:
+        self._last_heard = trio.current_time()
+        self._bytes_received += size
+        if self.suspect:
+            self.suspect = False
+            self._on_suspect(False)
 
     async def _write(self, link: MessageLink) -> Never:
         while True:
@@ -186,7 +213,7 @@ class Pump:
         """There was nothing to send: because nothing waits, for want of room, or a batch wrote nothing."""
         if not len(self._outbox):
             self._idle.set()
-        elif self.session.room():
+        elif self.session.room() and not self.suspect:
             self._work.set()
 
     async def _gather_company(self) -> None:
@@ -202,7 +229,7 @@ class Pump:
         for _ in range(self._config.max_batch_size):
             if not self.session.room():
                 break
-            posting = self._outbox.take()
+            posting = self._outbox.take(control_only=self.suspect)
             if posting is None:
                 break
             posting.write(self.session)
@@ -210,16 +237,28 @@ class Pump:
         return self.session.data_to_send()
 
     async def _beat(self, _link: MessageLink) -> Never:
-        """Prove that this loop turns, and give up a peer that does not."""
+        """Prove that this loop turns, and watch the peer's silence."""
         config = self._config
+        next_beat = trio.current_time() + config.heartbeat_s
         while True:
-            await trio.sleep(config.heartbeat_s)
-            silent_s = trio.current_time() - self._last_heard
-            if silent_s > config.dead_after_s:
+            await trio.sleep_until(min(next_beat, self._patience_ends()))
+            now = trio.current_time()
+            silent_s = now - self._last_heard
+            if silent_s >= config.dead_after_s:
                 raise BrokenLinkError(f"the peer was silent for {silent_s:.1f} s")
-            self._beats += 1
-            self.session.heartbeat(self._beats)
-            self.wake()
+            if silent_s >= config.suspect_after_s and not self.suspect:
+                self.suspect = True
+                self._on_suspect(True)
+            if now >= next_beat:
+                next_beat = now + config.heartbeat_s
+                self._beats += 1
+                self.session.heartbeat(self._beats)
+                self.wake()
+
+    def _patience_ends(self) -> float:
+        """When silence will next mean something."""
+        config = self._config
+        return self._last_heard + (config.dead_after_s if self.suspect else config.suspect_after_s)
 
     async def _say_last_words(self, link: MessageLink) -> None:
         """Hand the session's error frame to the peer, if it takes it within a second."""

@@ -35,7 +35,7 @@ from wsproto.utilities import ProtocolError
 from hermes_trio.errors import BrokenLinkError, TooSlowError
 from hermes_trio.link.auth import bearer_header
 from hermes_trio.link.background import open_background_nursery
-from hermes_trio.link.dial import ByteStream, dial, drop_stream, not_a_daemon, rejected
+from hermes_trio.link.dial import ByteStream, dial, drop_stream, hung_up, not_a_daemon, rejected
 from hermes_trio.link.fragments import FragmentJoiner
 from hermes_trio.link.message import MessageLink, RuledLink
 from hermes_trio.link.receive import RECEIVE_BUFFER_BYTES, SteadyStream
@@ -316,6 +316,6 @@ async def _open_client(
             case ConnectionRejected(status_code=status):
                 raise rejected(address, status, with_token=bool(headers)) from None  # may repeat headers
             case None:
-                raise not_a_daemon(address, "it hung up during the handshake") from None
+                raise hung_up(address) from None
             case cause:
                 raise not_a_daemon(address, "it does not speak websocket") from cause

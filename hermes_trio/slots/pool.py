@@ -71,6 +71,7 @@ class SlotPool:
         self._table = SlotTable()
         self._holders: dict[TrajectoryId, _Holder] = {}
         self._connections: dict[DaemonName, DaemonConnection] = {}
+        self._wiping = 0  # slots that were condemned and may come back
         self._unreachable: UnavailableError | None = None  # why waiting is hopeless now, if it is
 
     def __repr__(self) -> str:
@@ -131,10 +132,29 @@ class SlotPool:
         return holder.connection is not None and not holder.connection.cancel(record)
 
     def condemn(self, record: CallRecord) -> None:
-        """An abandoned call could not be shown dead in time: its slot leaves service."""
+        """An abandoned call could not be shown dead in time: its slot leaves service.
+
+        It comes back when the daemon has wiped it and says so; the daemon keeps a slot that it cannot wipe.
+        """
         holder = self._holders.get(TrajectoryId(record.trajectory_id))
-        if holder is not None and holder.lease == record.lease:
-            self._condemn(holder, "a cancelled call could not be shown to be dead")
+        if holder is None or holder.lease is None or holder.lease != record.lease:
+            return
+        assert holder.connection is not None
+        connection, lease = holder.connection, holder.lease
+        self._wiping += 1
+        self._condemn(holder, "a cancelled call could not be shown to be dead")
+        wiping = CallRecord(
+            operation=Operation.SLOT_RELEASE,
+            arguments={"reset": True},
+            lease=lease,
+            on_done=lambda record: self._wiped(connection, record),
+        )
+        connection.submit(wiping, urgent=True)
+
+    def _wiped(self, connection: DaemonConnection, wiping: CallRecord) -> None:
+        self._wiping -= 1
+        back = _is_given_back(wiping) and self._is_ours(connection)
+        self._begin(self._table.mended(DaemonName(connection.name)) if back else ())
 
     async def release(self, trajectory_id: str, *, reset: bool) -> None:
         """Give a trajectory's slot back. What still runs or waits there ends as cancelled. Idempotent.
@@ -185,14 +205,29 @@ class SlotPool:
         self._unreachable = None
         self._begin(self._table.add_daemon(name, slots))
 
+    def daemon_paused(self, connection: DaemonConnection) -> None:
+        """Nobody new goes there for now."""
+        if self._is_ours(connection):
+            self._table.pause(DaemonName(connection.name))
+
+    def daemon_resumed(self, connection: DaemonConnection) -> None:
+        """Its free places count again."""
+        if self._is_ours(connection):
+            self._begin(self._table.resume(DaemonName(connection.name)))
+
     def daemon_draining(self, connection: DaemonConnection) -> None:
         """The daemon gives no new leases; the ones that are held stay."""
         logger.info("daemon %s is draining", connection.name)
+        if self._is_ours(connection):
+            self._table.drain(DaemonName(connection.name))
+
+    def _is_ours(self, connection: DaemonConnection) -> bool:
+        return self._connections.get(DaemonName(connection.name)) is connection
 
     def daemon_down(self, connection: DaemonConnection) -> None:
         """A daemon left: its trajectories lost their workspaces, and only they."""
         name = DaemonName(connection.name)
-        if self._connections.get(name) is not connection:
+        if not self._is_ours(connection):
             return
         del self._connections[name]
         for trajectory in self._table.remove_daemon(name):
@@ -232,7 +267,7 @@ class SlotPool:
                 on_done=lambda record, holder=holder: self._acquired(holder, record),  # type: ignore[misc]
             )
             holder.connection.submit(holder.acquiring, urgent=True)
-        if self._connections and self._table.total == 0:
+        if self._connections and self._table.total == 0 and not self._wiping:
             self.fleet_unreachable("every slot of every daemon is quarantined")
         elif self._unreachable is not None:
             self._turn_waiting_away(self._unreachable)  # came back to the queue after that was said
@@ -250,6 +285,9 @@ class SlotPool:
         holder.acquiring = None
         if self._table.state(holder.trajectory) is PlaceState.WAITING:
             self._give_up_waiting(holder)  # the link went; daemon_down has put it back in the queue
+            return
+        if result is not None and holder.pending and self._table.is_draining(holder.trajectory):
+            self._begin(self._table.turned_away(holder.trajectory))
             return
         assignments = self._table.refused(holder.trajectory)
         if result is not None and result.provenance is Provenance.CANCELLED and holder.pending:

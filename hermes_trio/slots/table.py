@@ -7,6 +7,9 @@ Theory of operation. Each daemon brings a number of *places*. A trajectory is in
         +----- withdraw ------+----- refused ------+   remove_daemon: LOST --forget--> (unknown)    |
         +--------------------------------------- release_done --------------------------------------+
 
+A daemon can be *closed* for a time (it is silent, or its link was lost) or for good (it drains): it gets
+nobody new, and those who have places there keep them.
+
 A place is taken from ACQUIRING until RELEASING is over, so that a slot which is still being wiped is never
 counted as free, and no place is ever promised twice. Waiting is first come, first served over trajectories.
 A trajectory whose daemon went away is LOST until it is forgotten: its workspace is gone, and starting again
@@ -59,6 +62,8 @@ class SlotTableStatistics:
     """Trajectories in the queue; they hold no place."""
     lost: int
     daemons: int
+    closed: int
+    """Daemons, of these, that get nobody new: silent, without a link, or draining."""
 
 
 @define
@@ -71,6 +76,12 @@ class _Place:
 class _Daemon:
     places: int
     trajectories: dict[TrajectoryId, None]  # in the order in which they came
+    paused: bool = False
+    draining: bool = False
+
+    @property
+    def closed(self) -> bool:
+        return self.paused or self.draining
 
     @property
     def free(self) -> int:
@@ -106,6 +117,7 @@ class SlotTable:
             waiting=counts[PlaceState.WAITING],
             lost=counts[PlaceState.LOST],
             daemons=len(self._daemons),
+            closed=sum(daemon.closed for daemon in self._daemons.values()),
         )
 
     @property
@@ -144,15 +156,41 @@ class SlotTable:
             place.daemon = None
             match place.state:
                 case PlaceState.ACQUIRING:
-                    self._move(place, PlaceState.WAITING)
-                    self._queue[trajectory] = None
-                    self._queue.move_to_end(trajectory, last=False)
+                    self._requeue(trajectory, place)
                 case PlaceState.RELEASING:
                     self._drop(trajectory, place)
                 case _:
                     self._move(place, PlaceState.LOST)
                     lost.append(trajectory)
         return tuple(lost)
+
+    def pause(self, daemon: DaemonName) -> None:
+        """Nobody new goes to this daemon until :meth:`resume`."""
+        self._daemons[daemon].paused = True
+        self._open.pop(daemon, None)
+
+    def resume(self, daemon: DaemonName) -> tuple[Assignment, ...]:
+        """The daemon is as it was before :meth:`pause`."""
+        self._daemons[daemon].paused = False
+        self._reopen(daemon)
+        return self._assign()
+
+    def drain(self, daemon: DaemonName) -> None:
+        """Nobody new goes to this daemon any more."""
+        self._daemons[daemon].draining = True
+        self._open.pop(daemon, None)
+
+    def is_draining(self, trajectory: TrajectoryId) -> bool:
+        """Whether the daemon that the trajectory was sent to gives no leases any more."""
+        daemon = self._places[trajectory].daemon
+        return daemon is not None and self._daemons[daemon].draining
+
+    def mended(self, daemon: DaemonName) -> tuple[Assignment, ...]:
+        """A place that was taken out of service is shown to be clean: it is back."""
+        self._daemons[daemon].places += 1
+        self._total += 1
+        self._reopen(daemon)
+        return self._assign()
 
     def assignments(self) -> tuple[Assignment, ...]:
         """Decide what can be decided now."""
@@ -185,6 +223,15 @@ class SlotTable:
     def refused(self, trajectory: TrajectoryId) -> tuple[Assignment, ...]:
         """The daemon did not give a slot, or it is not wanted any more: the place is free again."""
         return self._free(trajectory, self._expect(trajectory, PlaceState.ACQUIRING))
+
+    def turned_away(self, trajectory: TrajectoryId) -> tuple[Assignment, ...]:
+        """The daemon gives no slots any more: the trajectory waits at the head of the queue again."""
+        place = self._expect(trajectory, PlaceState.ACQUIRING)
+        assert place.daemon is not None
+        del self._daemons[place.daemon].trajectories[trajectory]
+        self._reopen(place.daemon)
+        self._requeue(trajectory, place)
+        return self._assign()
 
     def release_begun(self, trajectory: TrajectoryId) -> None:
         """The slot is being given back; its place stays taken until that is over."""
@@ -237,8 +284,14 @@ class SlotTable:
         self._drop(trajectory, place)
         return self._assign()
 
+    def _requeue(self, trajectory: TrajectoryId, place: _Place) -> None:
+        place.daemon = None
+        self._move(place, PlaceState.WAITING)
+        self._queue[trajectory] = None
+        self._queue.move_to_end(trajectory, last=False)
+
     def _reopen(self, daemon: DaemonName) -> None:
-        if self._daemons[daemon].free > 0:
+        if self._daemons[daemon].free > 0 and not self._daemons[daemon].closed:
             self._open[daemon] = None
 
     def _drop(self, trajectory: TrajectoryId, place: _Place) -> None:

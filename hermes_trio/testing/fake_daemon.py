@@ -1,83 +1,42 @@
-"""A daemon without processes: the real session and pump, and a shell that knows five words.
+"""A daemon without processes: the real session and pump, leases, and slots in memory.
 
-For tests under the virtual clock. It keeps what it is told in memory, and it keeps the promises of the real
-one: leases with epochs, one call after another in a slot, limits, cancellation, wiped workspaces. The suite
-in ``daemon_conformance.py`` runs against both.
+For tests under the virtual clock. It keeps the promises of the real one: leases with epochs, one call after
+another in a slot, limits, cancellation, wiped workspaces, sessions that outlive their links. The suite in
+``daemon_conformance.py`` runs against both. What its slots can run is in ``fake_shell.py``.
 
-The shell: ``true``, ``false``, ``echo TEXT``, ``sleep SECONDS``, ``exit CODE``; ``a && b`` runs one after the
-other. Anything else is exit status 127.
+While :meth:`FakeDaemon.running` runs (``open_memory_backend`` sees to it) sessions are kept for
+``lease_grace_s`` after their link was lost. Otherwise there is nowhere to keep them: they end with the link.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 import trio
-from attrs import define, field
 
-from hermes_trio.errors import BrokenLinkError, InvalidInputError, Provenance, RemoteProtocolError
+from hermes_trio.errors import (
+    BrokenLinkError,
+    HermesTrioError,
+    InvalidInputError,
+    Provenance,
+    RemoteProtocolError,
+)
 from hermes_trio.link.background import open_background_nursery
 from hermes_trio.link.message import MessageLink
 from hermes_trio.link.pump import Pump, PumpConfig
+from hermes_trio.testing.fake_shell import FakeCall, FakeOutcome, FakeSlot
 from hermes_trio.testing.links import open_memory_links
 from hermes_trio.wire.codec import FrameDecoder, structure_arguments, unstructure
-from hermes_trio.wire.frames import Call, CallId, Cancel, Epoch, Hello, Lease, Limits, SlotId
-from hermes_trio.wire.operations import (
-    BashArguments,
-    BashReport,
-    Operation,
-    ReadFileArguments,
-    ReadFileReport,
-    SlotAcquired,
-    SlotReleaseArguments,
-    SlotReleased,
-    WriteFileArguments,
-    WriteFileReport,
-)
-from hermes_trio.wire.session import Event, Session
+from hermes_trio.wire.frames import Call, CallId, Cancel, Epoch, Goodbye, Hello, Limits, SessionId, SlotId
+from hermes_trio.wire.operations import Operation, SlotAcquired, SlotReleaseArguments, SlotReleased
+from hermes_trio.wire.session import Event, LinkState, Session
 
+__all__ = ["FakeCall", "FakeDaemon", "FakeOutcome", "FakeSlot"]
 
-@define
-class FakeOutcome:
-    """What an operation came to; the members of the wire's result."""
-
-    provenance: Provenance = Provenance.OK
-    error: str = ""
-    data: dict[str, object] = field(factory=dict)
-    parts: tuple[bytes, ...] = ()
-
-
-@define(eq=False)
-class FakeCall:
-    """One call under way, with the scope that ends it."""
-
-    call: Call
-    scope: trio.CancelScope = field(factory=trio.CancelScope)
-
-
-@define
-class FakeSlot:
-    """One workspace. ``ran`` is the ledger: every command that was started, in order."""
-
-    name: SlotId
-    epoch: int = 0
-    owner: str | None = None
-    files: dict[str, bytes] = field(factory=dict)
-    ran: list[str] = field(factory=list)
-    queue: deque[FakeCall] = field(factory=deque)
-    """Calls in the order of their frames; the first one runs."""
-    moved: trio.Event = field(factory=trio.Event)
-
-    def check(self, lease: Lease | None) -> bool:
-        """Whether this lease is the one in force."""
-        return lease is not None and self.owner is not None and lease.epoch == self.epoch
-
-    def wipe(self) -> None:
-        """Nothing of the last trajectory stays."""
-        self.owner = None
-        self.files.clear()
+Script = Callable[[Call], FakeOutcome | None]
 
 
 class FakeDaemon:
@@ -87,21 +46,38 @@ class FakeDaemon:
         slots: how many.
         epoch: the life it pretends to be in.
         pump: how links are driven.
+        lease_grace_s: how long a session outlives its last link.
+        script: asked first about every call; what it returns is the answer, ``None`` lets the call run.
 
     Attributes:
         history: every call that was started, as ``(trajectory id, operation, arguments)``.
         links: the links being served; break one to see what its peer makes of it.
+        absent: what dialling raises now, if anything.
     """
 
-    def __init__(self, *, slots: int = 4, epoch: int = 1, pump: PumpConfig | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        slots: int = 4,
+        epoch: int = 1,
+        pump: PumpConfig | None = None,
+        lease_grace_s: float = 10.0,
+        script: Script = lambda _call: None,
+    ) -> None:
         names = [SlotId(f"fake_{index}") for index in range(slots)]
         self.slots = {name: FakeSlot(name) for name in names}
         self.epoch = Epoch(epoch)
         self.history: list[tuple[str, str, dict[str, object]]] = []
         self.links: list[MessageLink] = []
-        self._pump = pump or PumpConfig()
+        self.script = script
+        self.absent: HermesTrioError | None = None
+        self.draining = False
+        self.lease_grace_s = lease_grace_s
+        self.pump = pump or PumpConfig()
         self._free = deque(names)
-        self._waiting: deque[trio.Event] = deque()
+        self.waiting: deque[trio.Event] = deque()
+        self._sessions: dict[SessionId, _FakePeer] = {}
+        self._nursery: trio.Nursery | None = None  # while it runs
 
     def __repr__(self) -> str:
         return f"<FakeDaemon {len(self._free)} of {len(self.slots)} slots free, {len(self.links)} links>"
@@ -112,11 +88,44 @@ class FakeDaemon:
         return len(self._free)
 
     @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Keep sessions while the body runs; end them with it.
+
+        Cancellation: atomic.
+        """
+        async with open_background_nursery() as nursery:
+            self._nursery = nursery
+            try:
+                yield
+            finally:
+                self._nursery = None
+
+    def kill(self) -> None:
+        """Die as by SIGKILL and be started again at once: links are cut, sessions and files are gone."""
+        self.epoch = Epoch(self.epoch + 1)
+        for peer in list(self._sessions.values()):
+            peer.end()
+        self._sessions.clear()
+
+    def drain(self, grace_s: float) -> None:
+        """Give no new leases, and say so to those who are there."""
+        self.draining = True
+        for peer in self._sessions.values():
+            peer.drain(grace_s)
+
+    @asynccontextmanager
     async def dial(self) -> AsyncIterator[MessageLink]:
         """A new link to this daemon, served while the body runs.
 
         Cancellation: atomic.
+
+        Raises:
+            HermesTrioError: ``absent``.
         """
+        absent = self.absent
+        if absent is not None:
+            await trio.lowlevel.checkpoint()
+            raise absent
         ours, theirs = open_memory_links()
         async with open_background_nursery() as nursery:
             await nursery.start(self.serve, theirs)
@@ -125,27 +134,45 @@ class FakeDaemon:
     async def serve(
         self, link: MessageLink, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """Serve one link until it ends; then its calls are over and its slots wiped and free.
+        """Serve one link until it ends.
 
         Cancellation: atomic.
         """
         task_status.started()
-        [(_, hello)] = FrameDecoder(Limits().max_message_bytes).feed(await link.receive_message())
-        assert isinstance(hello, Hello)
-        session = Session.for_daemon(
-            hello, epoch=self.epoch, limits=Limits(), slots=len(self.slots), isolation={"level": "none"}
-        )
-        session.accept(hello)
         self.links.append(link)
         try:
-            await _FakePeer(self, session, str(hello.session_id), self._pump).run(link)
+            with suppress(BrokenLinkError, RemoteProtocolError):
+                await self._serve(link, await _read_hello(link))
         finally:
             self.links.remove(link)
+            await link.aclose()
+
+    async def _serve(self, link: MessageLink, hello: Hello) -> None:
+        peer = self._sessions.get(hello.session_id)
+        if peer is not None and not peer.is_over:
+            await peer.hold(link, hello)
+            return
+        peer = self._sessions[hello.session_id] = _FakePeer(self, hello)
+        if self._nursery is not None:
+            self._nursery.start_soon(self._live, peer)
+            await peer.hold(link, hello)
+            return
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._live, peer)
+            await peer.hold(link, hello)
+            peer.end()
+
+    async def _live(self, peer: _FakePeer) -> None:
+        try:
+            await peer.live()
+        finally:
+            if self._sessions.get(peer.session_id) is peer:
+                del self._sessions[peer.session_id]
             for slot in self.slots.values():
-                if slot.owner == hello.session_id:
+                if slot.owner == peer.owner:
                     self._put_back(slot, reset=True)
 
-    async def run_call(self, owner: str, running: FakeCall) -> FakeOutcome:
+    async def run_call(self, peer: _FakePeer, running: FakeCall) -> FakeOutcome:
         """Do what a call asks for.
 
         Cancellation: atomic; a command that is cancelled has had its effects up to there.
@@ -153,23 +180,20 @@ class FakeDaemon:
         await trio.lowlevel.checkpoint()
         call = running.call
         self.history.append((call.trajectory_id, call.operation, dict(call.arguments)))
+        scripted = self.script(call)
+        if scripted is not None:
+            return scripted
         if call.operation == Operation.SLOT_ACQUIRE:
-            return await self._acquire(owner)
+            return await self._acquire(peer.owner)
         slot = self.slots[call.lease.slot] if call.lease else None
         if slot is None or not slot.check(call.lease):
             return FakeOutcome(Provenance.SANDBOX_LOST, "stale lease")
         if call.operation == Operation.SLOT_RELEASE:
             arguments = structure_arguments(SlotReleaseArguments, call.arguments)
-            for queued in slot.queue:
-                queued.scope.cancel()
-            while slot.queue:
-                await slot.moved.wait()
-            self._put_back(slot, reset=arguments.reset)
-            state = "ready" if arguments.reset else "dirty"
-            return FakeOutcome(data=unstructure(SlotReleased(state=state)))
+            return await self._release(slot, reset=arguments.reset)
         while slot.queue[0] is not running:
             await slot.moved.wait()
-        return await self._run_in(slot, call)
+        return await slot.run(call, _into_nowhere)
 
     def enqueue(self, running: FakeCall) -> None:
         """A call takes its place in its slot's queue; synchronously, when its frame is read."""
@@ -188,56 +212,95 @@ class FakeDaemon:
 
     async def _acquire(self, owner: str) -> FakeOutcome:
         await trio.lowlevel.checkpoint()
-        while not self._free:
+        while not (self._free or self.draining):
             turn = trio.Event()
-            self._waiting.append(turn)
+            self.waiting.append(turn)
             await turn.wait()
+        if self.draining:
+            return FakeOutcome(Provenance.UNAVAILABLE, "this daemon is draining")
         slot = self.slots[self._free.popleft()]
         slot.owner, slot.epoch = owner, slot.epoch + 1
         return FakeOutcome(data=unstructure(SlotAcquired(slot=slot.name, epoch=slot.epoch)))
+
+    async def _release(self, slot: FakeSlot, *, reset: bool) -> FakeOutcome:
+        await trio.lowlevel.checkpoint()
+        for queued in slot.queue:
+            queued.scope.cancel()
+        while slot.queue:
+            await slot.moved.wait()
+        self._put_back(slot, reset=reset)
+        return FakeOutcome(data=unstructure(SlotReleased(state="ready" if reset else "dirty")))
 
     def _put_back(self, slot: FakeSlot, *, reset: bool) -> None:
         slot.owner = None
         if reset:
             slot.wipe()
         self._free.append(slot.name)
-        if self._waiting:
-            self._waiting.popleft().set()
-
-    async def _run_in(self, slot: FakeSlot, call: Call) -> FakeOutcome:
-        await trio.lowlevel.checkpoint()
-        match call.operation:
-            case Operation.BASH:
-                command = structure_arguments(BashArguments, call.arguments).command
-                return await _run_command(slot, command, call.limit_s or 600.0)
-            case Operation.READ_FILE:
-                return _read(slot, structure_arguments(ReadFileArguments, call.arguments))
-            case Operation.WRITE_FILE:
-                path = structure_arguments(WriteFileArguments, call.arguments).path
-                slot.files[path] = call.payload
-                return FakeOutcome(data=unstructure(WriteFileReport(written_bytes=len(call.payload))))
-            case Operation.SLOT_QUIESCE:
-                return FakeOutcome()
-            case _:
-                return FakeOutcome(Provenance.UNAVAILABLE, f"operation '{call.operation}' is not offered")
+        if self.waiting:
+            self.waiting.popleft().set()
 
 
 class _FakePeer:
-    """One session's calls."""
+    """One session's calls. Its life is that of the real one; see ``sandbox_daemon/server/peer.py``."""
 
-    def __init__(self, daemon: FakeDaemon, session: Session, owner: str, pump: PumpConfig) -> None:
+    def __init__(self, daemon: FakeDaemon, hello: Hello) -> None:
         self._daemon = daemon
-        self._owner = owner
+        self._session = Session.for_daemon(
+            hello,
+            epoch=daemon.epoch,
+            limits=Limits(),
+            slots=len(daemon.slots),
+            isolation={"level": "none"},
+        )
+        self.owner = f"{hello.session_id}/{id(self)}"
         self._calls: dict[CallId, FakeCall] = {}
-        self._pump = Pump(session, on_event=self._on_event, config=pump)
-        self._nursery: trio.Nursery | None = None  # there while run() runs
+        self._pump = Pump(self._session, on_event=self._on_event, config=daemon.pump)
+        self._life = trio.CancelScope()
+        self._link_scope = trio.CancelScope()
+        self._holding = trio.Lock()
+        self._nursery: trio.Nursery | None = None  # there while live() runs
+        self._left = False
 
-    async def run(self, link: MessageLink) -> None:
-        async with trio.open_nursery() as nursery:
-            self._nursery = nursery
-            with suppress(BrokenLinkError, RemoteProtocolError):  # what ends every session
-                await self._pump.run(link)
-            nursery.cancel_scope.cancel()
+    @property
+    def session_id(self) -> SessionId:
+        return self._session.session_id
+
+    @property
+    def is_over(self) -> bool:
+        return self._life.cancel_called or self._session.state is LinkState.OVER
+
+    def end(self) -> None:
+        """Now, link and all."""
+        self._life.cancel()
+        self._link_scope.cancel()
+
+    def drain(self, grace_s: float) -> None:
+        """Say so; who waits for a slot waits elsewhere."""
+        self._pump.post(lambda session: session.drain(grace_s))
+        while self._daemon.waiting:
+            self._daemon.waiting.popleft().set()
+
+    async def live(self) -> None:
+        async with trio.open_nursery() as self._nursery:
+            with self._life:
+                await trio.sleep_forever()
+            self._nursery.cancel_scope.cancel()
+
+    async def hold(self, link: MessageLink, hello: Hello) -> None:
+        self._link_scope.cancel()
+        async with self._holding:
+            if self.is_over:
+                return
+            try:
+                self._session.accept(hello)
+                self._life.deadline = math.inf
+                with trio.CancelScope() as self._link_scope, suppress(BrokenLinkError, RemoteProtocolError):
+                    await self._pump.run(link)
+            finally:
+                self._session.link_lost()
+                self._life.deadline = trio.current_time() + self._daemon.lease_grace_s
+                if self._left:
+                    self._life.cancel()
 
     def _on_event(self, event: Event) -> None:
         match event:
@@ -249,6 +312,9 @@ class _FakePeer:
             case Cancel():
                 if event.call_id in self._calls:
                     self._calls[event.call_id].scope.cancel()
+            case Goodbye():
+                self._left = True
+                raise BrokenLinkError("the executor said goodbye")
             case _:
                 pass
 
@@ -258,7 +324,7 @@ class _FakePeer:
         outcome = FakeOutcome(Provenance.CANCELLED, "cancelled", {"killed": True})
         try:
             with running.scope:
-                outcome = await self._daemon.run_call(self._owner, running)
+                outcome = await self._daemon.run_call(self, running)
         except InvalidInputError as exc:
             outcome = FakeOutcome(Provenance.INVALID_REQUEST, str(exc))
         finally:
@@ -272,60 +338,21 @@ class _FakePeer:
                 data=outcome.data,
                 segments=tuple(len(part) for part in outcome.parts),
                 payload=b"".join(outcome.parts),
-            )
+            ),
+            lane=running.call.trajectory_id,
         )
 
 
-async def _run_command(slot: FakeSlot, command: str, limit_s: float) -> FakeOutcome:
-    slot.ran.append(command)
-    started, stdout, code = trio.current_time(), b"", 0
-    with trio.move_on_after(limit_s) as scope:
-        await trio.lowlevel.checkpoint()
-        for word, _, rest in (part.strip().partition(" ") for part in command.split("&&")):
-            code, printed = await _run_word(word, rest)
-            stdout += printed
-            if code:
-                break
-    report = BashReport(
-        exit_code=-1 if scope.cancelled_caught else code,
-        ending="limit" if scope.cancelled_caught else "exited",
-        duration_s=trio.current_time() - started,
-        stdout_bytes=len(stdout),
-        stderr_bytes=0,
-        truncated=False,
-        sandboxed=False,
-        network_isolated=False,
-        isolation="none",
-    )
-    parts = (stdout, b"")
-    if scope.cancelled_caught:
-        text = f"Command timed out after {limit_s}s"
-        return FakeOutcome(Provenance.LIMIT_EXCEEDED, text, unstructure(report), parts)
-    if code:
-        return FakeOutcome(Provenance.TOOL_ERROR, f"Exit code: {code}", unstructure(report), parts)
-    return FakeOutcome(data=unstructure(report), parts=parts)
+async def _read_hello(link: MessageLink) -> Hello:
+    """The first frame, however it was cut into messages."""
+    decoder = FrameDecoder(Limits().max_message_bytes)
+    while True:
+        for _, hello in decoder.feed(await link.receive_message(), at_most=1):
+            if isinstance(hello, Hello):
+                return hello
+            raise RemoteProtocolError("the link does not begin with a hello")
 
 
-async def _run_word(word: str, rest: str) -> tuple[int, bytes]:
+async def _into_nowhere(_data: bytes) -> None:
+    """Output that nobody asked to have streamed. Cancellation: atomic."""
     await trio.lowlevel.checkpoint()
-    match word:
-        case "true":
-            return 0, b""
-        case "false":
-            return 1, b""
-        case "echo":
-            return 0, rest.encode() + b"\n"
-        case "exit":
-            return int(rest), b""
-        case "sleep":
-            await trio.sleep(float(rest))
-            return 0, b""
-        case _:
-            return 127, b""
-
-
-def _read(slot: FakeSlot, arguments: ReadFileArguments) -> FakeOutcome:
-    content = slot.files.get(arguments.path)
-    if content is None:
-        return FakeOutcome(Provenance.TOOL_ERROR, f"File not found: {arguments.path}")
-    return FakeOutcome(data=unstructure(ReadFileReport(file_bytes=len(content))), parts=(content,))

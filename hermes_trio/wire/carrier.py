@@ -262,14 +262,17 @@ class Carrier:
     def _begin_afresh(self, welcome: Welcome, events: list[Event]) -> None:
         if welcome.received:
             raise PeerFault("must be 0 at a beginning", path="welcome.received")
-        known, calls, handed_out = self.begun, self._calls, self._window.handed_out
+        known, calls, unsent = self.begun, self._calls, self._unsent_calls()
         self._meet_limits(welcome.limits)
         self._calls.highest = calls.highest  # an id is never used again, whoever worked on it
         self._incarnation += 1
         self.epoch = welcome.epoch
         if known:
-            unsent = tuple(call_id for call_id, call in calls.live.items() if call.offered_as > handed_out)
             events.append(SessionReset(calls=tuple(calls.live), epoch=welcome.epoch, not_started=unsent))
+
+    def _unsent_calls(self) -> tuple[CallId, ...]:
+        handed_out = self._window.handed_out
+        return tuple(call_id for call_id, call in self._calls.live.items() if call.offered_as > handed_out)
 
     def _meet_limits(self, limits: Limits) -> None:
         self._peer_limits = limits

@@ -141,6 +141,11 @@ class Session(Carrier):
         return tuple(self._calls.live)
 
     @property
+    def unsent_calls(self) -> tuple[CallId, ...]:
+        """Those of them that no link was ever handed: it is certain that they did not run."""
+        return self._unsent_calls()
+
+    @property
     def unacknowledged_frames(self) -> int:
         """Session frames in the window."""
         return self._window.frames

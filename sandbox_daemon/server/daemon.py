@@ -17,13 +17,15 @@ import trio
 
 from hermes_trio.link.auth import TokenGate
 from hermes_trio.link.message import MessageLink
+from hermes_trio.link.pump import PumpConfig
 from hermes_trio.link.serve import serve_websocket_links
 from hermes_trio.wire.frames import Epoch, Limits
 from sandbox_daemon.config import DaemonConfig
 from sandbox_daemon.isolation.levels import as_json
 from sandbox_daemon.isolation.probe import Isolation, probe
+from sandbox_daemon.server.host import Host
 from sandbox_daemon.server.operations import OFFERED
-from sandbox_daemon.server.peer import Host, serve_peer
+from sandbox_daemon.server.sessions import Sessions, open_sessions
 from sandbox_daemon.slots.pool import SlotPoolConfig, open_slot_pool
 
 logger = logging.getLogger(__name__)
@@ -55,16 +57,18 @@ async def run_daemon(config: DaemonConfig) -> None:
                 epoch=Epoch(pool.epoch),
                 isolation=as_json(isolation),
                 limits=Limits(max_calls=config.max_calls),
+                pump=PumpConfig(heartbeat_s=config.heartbeat_s, dead_after_s=config.dead_after_s),
+                lease_grace_s=config.lease_grace_s,
             )
-            async with trio.open_nursery() as nursery:
-                port = await nursery.start(_serve, config, host, isolation)
+            async with open_sessions(host) as sessions, trio.open_nursery() as nursery:
+                port = await nursery.start(_serve, config, host, sessions, isolation)
                 announce(config, port=port, epoch=host.epoch)
                 if config.exit_with_stdin:
                     nursery.start_soon(_stop_with_stdin)
                 async for received in signals:
                     logger.info("%s: draining", signal.Signals(received).name)
                     break
-                await _drain(host, grace_s=config.drain_grace_s)
+                await sessions.drain(config.drain_grace_s)
                 nursery.cancel_scope.cancel()
 
 
@@ -85,49 +89,43 @@ def announce(config: DaemonConfig, *, port: int, epoch: Epoch) -> None:
 
 
 async def _serve(
-    config: DaemonConfig, host: Host, isolation: Isolation, *, task_status: trio.TaskStatus[int]
+    config: DaemonConfig,
+    host: Host,
+    sessions: Sessions,
+    isolation: Isolation,
+    *,
+    task_status: trio.TaskStatus[int],
 ) -> None:
     async def serve(link: MessageLink, _peer: str) -> None:
-        await serve_peer(link, host=host)
+        await sessions.serve(link)
 
     await serve_websocket_links(
         serve,
         host=config.host,
         port=config.port,
         check_token=TokenGate(config.tokens),
-        health=lambda: health(host, isolation),
+        health=lambda: health(host, sessions, isolation),
         max_message_bytes=host.limits.max_message_bytes,
         max_connections=config.max_connections,
         task_status=task_status,
     )
 
 
-def health(host: Host, isolation: Isolation) -> Mapping[str, Any]:
+def health(host: Host, sessions: Sessions, isolation: Isolation) -> Mapping[str, Any]:
     """The body of ``GET /health``: what an orchestrator asks for, and what the host can isolate."""
     slots = host.pool.statistics()
     return {
-        "status": "ok",
+        "status": "draining" if host.draining.is_set() else "ok",
         "slots": host.slots,
         "available": slots.ready,
         "executing": slots.leased,
         "quarantined": slots.quarantined,
-        "connections": len(host.peers),
+        "connections": sessions.linked,
+        "sessions": len(sessions),
         "epoch": host.epoch,
         "isolation": as_json(isolation),
         "operations": list(OFFERED),
     }
-
-
-async def _drain(host: Host, *, grace_s: float) -> None:
-    """Let running calls finish, within the grace."""
-    host.draining.set()
-    peers = list(host.peers.values())
-    for peer in peers:
-        peer.drain(grace_s)
-    with trio.move_on_after(grace_s):
-        await trio.lowlevel.checkpoint()
-        for peer in peers:
-            await peer.wait_quiet()
 
 
 async def _stop_with_stdin() -> None:

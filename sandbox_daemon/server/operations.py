@@ -67,10 +67,12 @@ class Operations:
 
     def cancelled(self, call: Call) -> Outcome:
         """The outcome of a call whose :meth:`run` was cancelled and is over: is everything of it dead?"""
-        killed = call.lease is None or not (
-            call.lease in self._leases and self._pool.is_quarantined(call.lease.slot)
-        )
+        killed = call.lease is None or not self.has_lost(call.lease)
         return Outcome(provenance=Provenance.CANCELLED, error="cancelled", data={"killed": killed})
+
+    def has_lost(self, lease: Lease) -> bool:
+        """Whether the slot of this lease of ours went out of service under it."""
+        return lease in self._leases and self._pool.is_quarantined(lease.slot)
 
     async def _acquire(self, call: Call) -> Outcome:
         _checked(SlotAcquireArguments, call)

@@ -3,158 +3,178 @@
 The reader dispatches synchronously and waits for nobody. A call is a task with a cancel scope of its own; a
 cancel frame cancels that scope, and the result that answers it leaves only after the slot pool has shown
 that the call's processes are gone.
+
+Theory of operation. A session has a *life*: a cancel scope without a deadline while there is a link, and
+with one, ``lease_grace_s`` away, while there is none. Calls are children of the life and know nothing of
+links: they run on without one, and their results wait in the outbox and the session's window. When the life
+is over the session is unknown at once, then its calls are killed and its slots wiped and freed; only after
+that does anybody else get them.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from contextlib import suppress
-from typing import Any
+import math
+from collections.abc import Callable
 
 import trio
-from attrs import define, field, frozen
+from attrs import define, field
 
 from hermes_trio.errors import BrokenLinkError, LocalProtocolError, Provenance, RemoteProtocolError
 from hermes_trio.link.message import MessageLink
-from hermes_trio.link.pump import Pump, PumpConfig
-from hermes_trio.wire.codec import FrameDecoder, encode_frame
-from hermes_trio.wire.faults import PeerFault, error_of
-from hermes_trio.wire.frames import (
-    Call,
-    CallId,
-    Cancel,
-    Epoch,
-    ErrorCode,
-    Frame,
-    Goodbye,
-    Hello,
-    Lease,
-    Limits,
-    SessionId,
-)
+from hermes_trio.link.pump import Pump
+from hermes_trio.wire.frames import Call, CallId, Cancel, Goodbye, Hello, Lease, SessionId
 from hermes_trio.wire.operations import Operation
-from hermes_trio.wire.session import Event, Session
-from sandbox_daemon.server.operations import OFFERED, Operations
+from hermes_trio.wire.session import Event, LinkState, Session
+from sandbox_daemon.server.host import Host
+from sandbox_daemon.server.operations import Operations
 from sandbox_daemon.server.turns import Turn, Turnstile
-from sandbox_daemon.slots.pool import Outcome, SlotPool, StaleLeaseError
+from sandbox_daemon.slots.pool import Outcome, StaleLeaseError
 
 logger = logging.getLogger(__name__)
 
-HELLO_LIMIT_S = 10.0
-"""A peer that connects and says nothing is let go."""
-
-
-MAX_HELD_BYTES = 64 * 1024 * 1024
-"""What the running and waiting calls of one session may hold in memory, payloads and texts together."""
-MAX_SESSION_ID = 128
-
-
-@frozen(kw_only=True)
-class Host:
-    """What all peers of a daemon share.
-
-    Args:
-        pool: the slots.
-        slots: how many there are.
-        epoch: this life of the daemon.
-        isolation: what the probe found, as the welcome tells it.
-        limits: what this side is ready to take from a peer.
-        pump: how links are driven.
-    """
-
-    pool: SlotPool
-    slots: int
-    epoch: Epoch
-    isolation: Mapping[str, Any]
-    limits: Limits = field(factory=Limits)
-    pump: PumpConfig = field(factory=PumpConfig)
-    peers: dict[SessionId, Peer] = field(factory=dict, repr=False)
-    """Those that are being served now."""
-    draining: trio.Event = field(factory=trio.Event, repr=False)
-    """Set: no new leases; the daemon is about to stop."""
+_DRAINING = Outcome(
+    provenance=Provenance.UNAVAILABLE, error="this daemon is draining and gives no new leases"
+)
+_DRAINED = Outcome(
+    provenance=Provenance.SANDBOX_LOST,
+    error="the daemon was stopped, and the call did not end in the time that was left",
+    data={"killed": True},
+)
 
 
 @define(eq=False)
 class _Running:
-    """One call under way."""
+    """One call under way.
+
+    Attributes:
+        instead: what to answer when the scope is cancelled for another reason than a cancel frame.
+    """
 
     call: Call
     turn: Turn | None
     scope: trio.CancelScope = field(factory=trio.CancelScope)
     ended: trio.Event = field(factory=trio.Event)
+    instead: Outcome | None = None
 
-
-async def serve_peer(link: MessageLink, *, host: Host) -> None:
-    """Serve one link until it ends. When it does, its calls are killed and its slots wiped and freed.
-
-    Cancellation: shielded, at most 25 s (the slot pool's kill and reset): no call and no lease outlives this.
-
-    Args:
-        link: a link that has just been accepted.
-        host: what all peers share.
-    """
-    await trio.lowlevel.checkpoint()
-    try:
-        session = _greet(await _read_hello(link, host.limits), host)
-    except BrokenLinkError as exc:
-        logger.info("a peer was let go before its hello: %s", exc)
-        return
-    except RemoteProtocolError as exc:
-        logger.warning("a peer was refused: %s", exc)
-        await _say_why(link, exc)
-        return
-    peer = Peer(session, host=host)
-    host.peers[session.session_id] = peer
-    try:
-        await peer.run(link)
-    finally:
-        del host.peers[session.session_id]
-        with trio.CancelScope(shield=True):  # bounded by the pool: each kill and reset has its own limit
-            await host.pool.release_owner(session.session_id)
-
-
-def _greet(hello: Hello, host: Host) -> Session:
-    """A session whose welcome is queued.
-
-    Raises:
-        RemoteProtocolError: the hello cannot be answered.
-    """
-    name = hello.session_id
-    if not (0 < len(name) <= MAX_SESSION_ID and name.isascii() and name.isprintable()):
-        raise PeerFault(f"must be 1 to {MAX_SESSION_ID} printable ASCII characters", path="hello.session_id")
-    if name in host.peers:
-        raise PeerFault("the session is open on another link", code=ErrorCode.SESSION)
-    session = Session.for_daemon(
-        hello,
-        epoch=host.epoch,
-        limits=host.limits,
-        features=OFFERED,
-        slots=host.slots,
-        isolation=host.isolation,
-    )
-    session.accept(hello)
-    return session
+    def end(self, instead: Outcome | None = None) -> None:
+        """Kill it; its result comes when it is dead."""
+        self.instead = self.instead or instead
+        self.scope.cancel()
 
 
 class Peer:
-    """The calls of one session."""
+    """The calls of one session.
 
-    def __init__(self, session: Session, *, host: Host) -> None:
+    Args:
+        session: a new one, nothing said yet.
+        host: what all sessions share.
+        owner: whose leases they are, for the slot pool.
+    """
+
+    def __init__(self, session: Session, *, host: Host, owner: str) -> None:
+        self._session = session
         self._host = host
-        self._operations = Operations(host.pool, owner=session.session_id)
+        self._owner = owner
+        self._operations = Operations(host.pool, owner=owner)
         self._turnstile = Turnstile()
         self._running: dict[CallId, _Running] = {}
         self._held_bytes = 0  # of calls that run or wait
+        self._unsent_bytes = 0  # of results that wait for the link
+        self._sent = trio.Event()  # set, and made anew, when there are fewer of these
         self._pump = Pump(session, on_event=self._on_event, config=host.pump)
-        self._nursery: trio.Nursery | None = None  # there while run() runs
+        self._life = trio.CancelScope()
+        self._nursery: trio.Nursery | None = None  # there while live() runs
+        self._link_scope = trio.CancelScope()  # of the present or the last link
+        self._holding = trio.Lock()  # one link at a time
+        self._links = 0
+        self._left = False  # goodbye was said
+        self._lost: set[Lease] = set()  # those of which the executor was told
 
     def __repr__(self) -> str:
-        return f"<Peer {len(self._running)} calls, {self._turnstile!r}, {self._pump!r}>"
+        linked = "linked" if self.is_linked else "no link"
+        return f"<Peer {linked}, {len(self._running)} calls, {self._turnstile!r}, {self._pump!r}>"
+
+    @property
+    def session_id(self) -> SessionId:
+        """What an executor says to find it again."""
+        return self._session.session_id
+
+    @property
+    def is_linked(self) -> bool:
+        """Whether a link carries it now."""
+        return self._holding.locked()
+
+    @property
+    def is_over(self) -> bool:
+        """Its life has ended, or is about to: no link finds it any more."""
+        return self._life.cancel_called or self._session.state is LinkState.OVER
+
+    # --- life -----------------------------------------------------------------------------------------
+
+    async def live(self, *, on_over: Callable[[], None]) -> None:
+        """Run calls until the life is over; then leave nothing behind.
+
+        Cancellation: shielded, at most 25 s (the slot pool's kill and reset).
+
+        Args:
+            on_over: called when the session is not to be found any more.
+        """
+        try:
+            async with trio.open_nursery() as self._nursery:
+                try:
+                    with self._life:
+                        await trio.sleep_forever()
+                finally:
+                    on_over()
+                    self._link_scope.cancel()
+                    self._nursery.cancel_scope.cancel()
+        finally:
+            with trio.CancelScope(shield=True):  # bounded by the pool: each kill and reset has its own limit
+                await self._host.pool.release_owner(self._owner)
+
+    async def hold(self, link: MessageLink, hello: Hello) -> None:
+        """Carry the session over this link until one of them ends. A link that it had is superseded.
+
+        Cancellation: poisons the link.
+
+        Raises:
+            RemoteProtocolError: the hello cannot be answered.
+        """
+        self._links += 1
+        number = self._links
+        self._link_scope.cancel()
+        async with self._holding:
+            if number == self._links and not self.is_over:  # else a newer link waits, or it is too late
+                await self._hold(link, hello)
+
+    async def _hold(self, link: MessageLink, hello: Hello) -> None:
+        try:
+            self._session.accept(hello)
+            self._life.deadline = math.inf
+            await self._pump_over(link)
+        finally:
+            self._session.link_lost()
+            self._life.deadline = trio.current_time() + self._host.lease_grace_s
+            if self._left or not self._session.begun:
+                self._life.cancel()
+
+    async def _pump_over(self, link: MessageLink) -> None:
+        await trio.lowlevel.checkpoint()
+        try:
+            with trio.CancelScope() as self._link_scope:
+                await self._pump.run(link)
+        except BrokenLinkError as exc:
+            logger.info("%r: the link ended: %s", self, exc)
+        except RemoteProtocolError as exc:
+            logger.warning("%r: the peer broke the protocol: %s", self, exc)
 
     def drain(self, grace_s: float) -> None:
-        """Tell the executor that this daemon is about to stop."""
+        """Tell the executor that this daemon is about to stop; who waits for a slot waits elsewhere."""
         self._pump.post(lambda session: session.drain(grace_s))
+        for running in self._running.values():
+            if running.call.operation == Operation.SLOT_ACQUIRE:
+                running.end(_DRAINING)
 
     async def wait_quiet(self) -> None:
         """Wait until no call runs.
@@ -165,20 +185,22 @@ class Peer:
         while self._running:
             await next(iter(self._running.values())).ended.wait()
 
-    async def run(self, link: MessageLink) -> None:
-        """Serve calls until the link ends.
+    async def leave(self) -> None:
+        """End what runs, hand over what is to be said, say goodbye, and end the session.
 
-        Cancellation: shielded, at most 3 s (the slot pool's kill ladder).
+        Cancellation: abandons; the session ends all the same.
         """
-        async with trio.open_nursery() as nursery:
-            self._nursery = nursery
-            try:
-                await self._pump.run(link)
-            except BrokenLinkError as exc:
-                logger.info("%r: the link ended: %s", self, exc)
-            except RemoteProtocolError as exc:
-                logger.warning("%r: the peer broke the protocol: %s", self, exc)
-            nursery.cancel_scope.cancel()
+        try:
+            for running in self._running.values():
+                running.end(_DRAINED)
+            await self.wait_quiet()
+            await self._pump.wait_flushed()
+            self._pump.post(lambda session: session.goodbye("the daemon is stopping"))
+            await self._pump.wait_flushed()
+        finally:
+            self._life.cancel()
+
+    # --- calls ----------------------------------------------------------------------------------------
 
     def _on_event(self, event: Event) -> None:
         match event:
@@ -187,8 +209,9 @@ class Peer:
             case Cancel():
                 running = self._running.get(event.call_id)
                 if running is not None:
-                    running.scope.cancel()
+                    running.end()
             case Goodbye():
+                self._left = True
                 raise BrokenLinkError("the executor said goodbye")
             case _:
                 pass  # heartbeats, and streams that no operation reads yet
@@ -196,11 +219,11 @@ class Peer:
     def _start(self, call: Call) -> None:
         assert self._nursery is not None
         if self._host.draining.is_set() and call.operation == Operation.SLOT_ACQUIRE:
-            text = "this daemon is draining and gives no new leases"
-            self._answer(call, Outcome(provenance=Provenance.UNAVAILABLE, error=text))
+            self._answer(call, _DRAINING)
             return
-        if self._held_bytes + _weight(call) > MAX_HELD_BYTES:
-            text = f"this session's calls already hold {self._held_bytes} bytes here (max {MAX_HELD_BYTES})"
+        if self._held_bytes + _weight(call) > self._host.max_held_bytes:
+            limit = self._host.max_held_bytes
+            text = f"this session's calls already hold {self._held_bytes} bytes here (max {limit})"
             self._answer(call, Outcome(provenance=Provenance.UNAVAILABLE, error=text))
             return
         self._held_bytes += _weight(call)
@@ -220,14 +243,14 @@ class Peer:
             del self._running[running.call.call_id]
             self._held_bytes -= _weight(running.call)
             running.ended.set()
-        self._answer(running.call, outcome or self._operations.cancelled(running.call))
+        self._tell_lost(running.call.lease)
+        self._answer(running.call, outcome or running.instead or self._operations.cancelled(running.call))
 
     async def _outcome(self, running: _Running) -> Outcome:
         await trio.lowlevel.checkpoint_if_cancelled()
         call, turn = running.call, running.turn
-        if turn is not None and not turn.is_now:
-            await turn.wait_now()
-            self._pump.post(lambda session: session.accepted(call.call_id))
+        if turn is not None:
+            await self._wait_turn(call, turn)
         elif call.operation == Operation.SLOT_RELEASE and call.lease is not None:
             await self._end_calls_of(call.lease)
         try:
@@ -240,6 +263,15 @@ class Peer:
                 provenance=Provenance.INTERNAL_ERROR, error="internal error of the daemon; see its log"
             )
 
+    async def _wait_turn(self, call: Call, turn: Turn) -> None:
+        """Until those before it are over, and the results that nobody has taken are not too many."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if not turn.is_now:
+            await turn.wait_now()
+            self._pump.post(lambda session: session.accepted(call.call_id))
+        while self._unsent_bytes > self._host.max_unsent_bytes:
+            await self._sent.wait()
+
     async def _end_calls_of(self, lease: Lease) -> None:
         """End what runs or waits under a lease that is being given back; a later lease is not meant."""
         await trio.lowlevel.checkpoint()
@@ -247,12 +279,19 @@ class Peer:
             running for running in self._running.values() if running.turn and running.call.lease == lease
         ]
         for running in theirs:
-            running.scope.cancel()
+            running.end()
         for running in theirs:
             await running.ended.wait()
 
+    # --- answers --------------------------------------------------------------------------------------
+
     def _answer(self, call: Call, outcome: Outcome) -> None:
+        size = len(outcome.payload)
+
         def write(session: Session) -> None:
+            self._unsent_bytes -= size
+            self._sent.set()
+            self._sent = trio.Event()
             try:
                 _say(session, call, outcome)
             except (
@@ -262,7 +301,16 @@ class Peer:
                 text = "the result is too large to be sent"
                 _say(session, call, Outcome(provenance=Provenance.INTERNAL_ERROR, error=text))
 
-        self._pump.post(write)
+        self._unsent_bytes += size
+        self._pump.post(write, lane=call.trajectory_id)
+
+    def _tell_lost(self, lease: Lease | None) -> None:
+        """A slot that went out of service under its lease is worth a word, once."""
+        if lease is None or lease in self._lost or not self._operations.has_lost(lease):
+            return
+        self._lost.add(lease)
+        reason = "it is quarantined: something in it could not be shown dead, or no agent came up"
+        self._pump.post(lambda session: session.lease_lost(lease, reason))
 
 
 def _weight(call: Call) -> int:
@@ -279,28 +327,3 @@ def _say(session: Session, call: Call, outcome: Outcome) -> None:
         segments=outcome.segments,
         payload=outcome.payload,
     )
-
-
-async def _read_hello(link: MessageLink, limits: Limits) -> Hello:
-    """The peer's first frame. Nothing may follow it before our welcome."""
-    decoder = FrameDecoder(limits.max_message_bytes)
-    frames: list[tuple[int | None, Frame]] = []
-    with trio.move_on_after(HELLO_LIMIT_S):
-        await trio.lowlevel.checkpoint()
-        while not frames:
-            frames = decoder.feed(await link.receive_message(), at_most=1)
-    match frames:
-        case [(None, Hello() as hello)] if not decoder.leftover:
-            return hello
-        case []:
-            raise BrokenLinkError(f"no hello within {HELLO_LIMIT_S} s")
-        case _:
-            raise RemoteProtocolError("the link does not begin with a hello, alone")
-
-
-async def _say_why(link: MessageLink, fault: RemoteProtocolError) -> None:
-    """Tell a refused peer the reason, and wait a moment for it to read that and close."""
-    await trio.lowlevel.checkpoint()
-    with suppress(BrokenLinkError), trio.move_on_after(1.0):
-        await link.send_message(encode_frame(error_of(fault)))
-        await link.receive_message()

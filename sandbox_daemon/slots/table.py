@@ -13,6 +13,9 @@ Two rules: everything that changes a slot's state is in this file; a slot is han
 from DIRTY to the owner who asked for it to be kept. An epoch counts the changes of hands; a lease with
 another epoch than the slot's is stale and nothing is done for it.
 
+Who waits is served first come, first served within an owner, and owners take turns: one that asks for a
+hundred slots at once does not keep another from its first.
+
 Every method decides and returns what has to be done; doing it is the pool's.
 """
 
@@ -76,7 +79,10 @@ class SlotTable:
 
     _slots: dict[SlotId, _Slot]
     _ready: deque[SlotId] = field(factory=deque)
-    _waiting: OrderedDict[int, User] = field(factory=OrderedDict)
+    _lines: OrderedDict[str, OrderedDict[int, User]] = field(factory=OrderedDict)
+    """Who waits, by owner; none is empty; the owner whose turn it is comes first."""
+    _owners: dict[int, str] = field(factory=dict)
+    """Of each ticket that waits."""
     _kept: OrderedDict[SlotId, User] = field(factory=OrderedDict)
     _tickets: int = 0
 
@@ -87,12 +93,12 @@ class SlotTable:
 
     def __repr__(self) -> str:
         counts = " ".join(f"{state.value}={count}" for state, count in self.counts().items() if count)
-        return f"<SlotTable {counts} waiting={len(self._waiting)}>"
+        return f"<SlotTable {counts} waiting={self.waiting}>"
 
     @property
     def waiting(self) -> int:
         """Requests without a slot."""
-        return len(self._waiting)
+        return len(self._owners)
 
     def counts(self) -> Mapping[SlotState, int]:
         """How many slots are in each state."""
@@ -106,35 +112,38 @@ class SlotTable:
         return self._slots[slot].state
 
     def request(self, user: User) -> tuple[int, Grant | None]:
-        """Asks for a slot: a ticket, and the grant when there is one at once. First come, first served."""
+        """Asks for a slot: a ticket, and the grant when there is one at once."""
         self._tickets += 1
         ticket = self._tickets
         slot = self._kept_where(lambda keeper: keeper == user)
-        if slot is None and not self._waiting:
+        if slot is None and not self._lines:
             slot = self._ready.popleft() if self._ready else self._kept_where(_same_owner(user))
         if slot is not None:
             return ticket, Grant(ticket, self._lease(slot, user))
-        self._waiting[ticket] = user
+        self._lines.setdefault(user.owner, OrderedDict())[ticket] = user
+        self._owners[ticket] = user.owner
         return ticket, None
 
     def withdraw(self, ticket: int) -> None:
         """The request is no longer wanted. Harmless when it has been granted."""
-        self._waiting.pop(ticket, None)
+        owner = self._owners.pop(ticket, None)
+        if owner is not None:
+            line = self._lines[owner]
+            del line[ticket]
+            if not line:
+                del self._lines[owner]
 
     def hand_on(self) -> Grant | None:
         """Gives a kept slot, as it is, to who waits longest, if it is the owner who wanted it kept."""
-        if not self._waiting:
+        if not self._lines:
             return None
-        ticket, user = next(iter(self._waiting.items()))
+        user = next(iter(next(iter(self._lines.values())).values()))
         slot = self._kept_where(_same_owner(user))
-        if slot is None:
-            return None
-        del self._waiting[ticket]
-        return Grant(ticket, self._lease(slot, user))
+        return None if slot is None else self._grant_next(slot)
 
     def wanted(self) -> SlotId | None:
         """A kept slot to reset now because somebody waits; it is no longer kept. ``None``: no need."""
-        if not self._waiting or not self._kept:
+        if not self._lines or not self._kept:
             return None
         slot, _ = self._kept.popitem(last=False)
         self._slots[slot].kept = False
@@ -162,11 +171,10 @@ class SlotTable:
         if slot.state not in (SlotState.NEW, SlotState.DIRTY) or slot.kept:
             raise ValueError(f"slot {slot_id} is {slot.state.value}")
         slot.state = SlotState.READY
-        if not self._waiting:
+        if not self._lines:
             self._ready.append(slot_id)
             return None
-        ticket, user = self._waiting.popitem(last=False)
-        return Grant(ticket, self._lease(slot_id, user))
+        return self._grant_next(slot_id)
 
     def quarantine(self, slot_id: SlotId) -> None:
         """Never again. Leases on it are stale from now on."""
@@ -193,6 +201,15 @@ class SlotTable:
             del self._kept[name]
             self._slots[name].kept = False
         return slots
+
+    def _grant_next(self, slot_id: SlotId) -> Grant:
+        """The slot goes to the first in the line of the owner whose turn it is; then others have theirs."""
+        owner, line = self._lines.popitem(last=False)
+        ticket, user = line.popitem(last=False)
+        if line:
+            self._lines[owner] = line
+        del self._owners[ticket]
+        return Grant(ticket, self._lease(slot_id, user))
 
     def _kept_where(self, fits: Callable[[User], bool]) -> SlotId | None:
         # Few slots are kept at a time, and only on request; an index would cost more than this scan.

@@ -224,7 +224,7 @@ async def test_a_lost_daemon_ends_exactly_its_own_calls(autojump_clock: trio.tes
             await first.links[0].aclose()
         lost, kept = sorted(results.values(), key=lambda result: result.success)
         assert kept.success
-        assert lost.provenance is Provenance.LINK_LOST
+        assert lost.provenance is Provenance.SANDBOX_LOST
         assert lost.provenance.is_infrastructure
         assert lost.metadata["outcome"] == "unknown"
 

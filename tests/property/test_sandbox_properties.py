@@ -72,6 +72,7 @@ class TableMachine(RuleBasedStateMachine):
         self.names = [SlotId(f"s{number}") for number in range(3)]
         self.table = SlotTable.of(self.names)
         self.queue: list[tuple[int, User]] = []
+        self.turns: list[str] = []  # owners who wait, in the order in which they are served
         self.held: dict[SlotId, tuple[Lease, User]] = {}
         self.kept: dict[SlotId, User] = {}
         self.dirty: set[SlotId] = set(self.names)
@@ -89,6 +90,15 @@ class TableMachine(RuleBasedStateMachine):
     def _free(self) -> set[SlotId]:
         return set(self.names) - set(self.held) - self.dirty - self.dead - set(self.kept)
 
+    def next_in_line(self) -> tuple[int, User]:
+        """The first of the owner whose turn it is, who then goes to the end of the owners."""
+        owner = self.turns.pop(0)
+        found = next(waiting for waiting in self.queue if waiting[1].owner == owner)
+        self.queue.remove(found)
+        if any(user.owner == owner for _, user in self.queue):
+            self.turns.append(owner)
+        return found
+
     @rule(target=leases, owner=st.sampled_from("ab"), trajectory=st.sampled_from("xy"))
     def request(self, owner: str, trajectory: str) -> Lease:
         """The slot one kept first, else a ready one, else one that one's owner kept, else the queue."""
@@ -102,6 +112,8 @@ class TableMachine(RuleBasedStateMachine):
             assert not own
             assert not free
             self.queue.append((ticket, user))
+            if owner not in self.turns:
+                self.turns.append(owner)
             return Lease(slot=self.names[0], epoch=0)  # never good
         assert grant.lease.slot in (own or free)
         self.kept.pop(grant.lease.slot, None)
@@ -135,7 +147,7 @@ class TableMachine(RuleBasedStateMachine):
         if not self.queue:
             assert grant is None
             return Lease(slot=slot, epoch=0)
-        ticket, user = self.queue.pop(0)
+        ticket, user = self.next_in_line()
         assert grant is not None
         assert (grant.ticket, grant.lease.slot) == (ticket, slot)
         return self._granted(grant.lease, user)
@@ -144,7 +156,9 @@ class TableMachine(RuleBasedStateMachine):
     def withdraw(self, index: int) -> None:
         """One who waits gives up, or somebody who does not."""
         if index < len(self.queue):
-            ticket, _ = self.queue.pop(index)
+            ticket, user = self.queue.pop(index)
+            if all(other.owner != user.owner for _, other in self.queue):
+                self.turns.remove(user.owner)
             self.table.withdraw(ticket)
         else:
             self.table.withdraw(10_000)
@@ -154,11 +168,9 @@ class TableMachine(RuleBasedStateMachine):
         """A kept slot goes as it is to who waits longest, if its owner is the same."""
         grant = self.table.hand_on()
         if grant is None:
-            assert not self.queue or all(
-                keeper.owner != self.queue[0][1].owner for keeper in self.kept.values()
-            )
+            assert not self.queue or all(keeper.owner != self.turns[0] for keeper in self.kept.values())
             return Lease(slot=self.names[0], epoch=0)  # never good
-        ticket, user = self.queue.pop(0)
+        ticket, user = self.next_in_line()
         assert grant.ticket == ticket
         assert self.kept.pop(grant.lease.slot).owner == user.owner
         return self._granted(grant.lease, user)

@@ -22,11 +22,15 @@ class TableMachine(RuleBasedStateMachine):
         self.where: dict[TrajectoryId, DaemonName] = {}
         self.queue: list[TrajectoryId] = []
         self.state: dict[TrajectoryId, PlaceState] = {}
+        self.paused: set[DaemonName] = set()
+        self.draining: set[DaemonName] = set()
+        self.out_of_service: dict[DaemonName, int] = dict.fromkeys(DAEMONS, 0)
 
     def follow(self, assignments: tuple[Assignment, ...]) -> None:
         """Assignments must go to the head of the queue and to a daemon with room."""
         for assignment in assignments:
             assert assignment.trajectory == self.queue.pop(0)
+            assert assignment.daemon not in self.paused | self.draining
             self.where[assignment.trajectory] = assignment.daemon
             self.state[assignment.trajectory] = PlaceState.ACQUIRING
 
@@ -50,6 +54,9 @@ class TableMachine(RuleBasedStateMachine):
         """A daemon leaves: the leased are lost, those still asking queue up first, in their order."""
         daemon = data.draw(st.sampled_from(sorted(self.places)))
         del self.places[daemon]
+        self.paused.discard(daemon)
+        self.draining.discard(daemon)
+        self.out_of_service[daemon] = 0
         mine = [trajectory for trajectory, where in self.where.items() if where == daemon]
         lost = self.table.remove_daemon(daemon)
         assert set(lost) == {t for t in mine if self.state[t] is PlaceState.LEASED}
@@ -101,7 +108,9 @@ class TableMachine(RuleBasedStateMachine):
         """A leased slot is given back, or lost to quarantine."""
         trajectory = data.draw(st.sampled_from(self.in_state(PlaceState.LEASED)))
         if condemned:
-            self.places[self.where.pop(trajectory)] -= 1
+            daemon = self.where.pop(trajectory)
+            self.places[daemon] -= 1
+            self.out_of_service[daemon] += 1
             self.state[trajectory] = PlaceState.LOST
             self.follow(self.table.lost(trajectory))
         else:
@@ -126,6 +135,41 @@ class TableMachine(RuleBasedStateMachine):
         del self.state[trajectory]
         self.table.forget(trajectory)
 
+    @precondition(lambda self: self.places)
+    @rule(data=st.data(), what=st.sampled_from(["pause", "resume", "drain"]))
+    def close(self, data: st.DataObject, what: str) -> None:
+        """A daemon is not to be entrusted with anybody new, or it is again; draining is for good."""
+        daemon = data.draw(st.sampled_from(sorted(self.places)))
+        if what == "pause":
+            self.paused.add(daemon)
+            self.table.pause(daemon)
+        elif what == "drain":
+            self.draining.add(daemon)
+            self.table.drain(daemon)
+        else:
+            self.paused.discard(daemon)
+            self.follow(self.table.resume(daemon))
+
+    @precondition(lambda self: self.in_state(PlaceState.ACQUIRING))
+    @rule(data=st.data())
+    def turn_away(self, data: st.DataObject) -> None:
+        """A daemon that drains sends back who was under way: to the head of the queue."""
+        trajectory = data.draw(st.sampled_from(self.in_state(PlaceState.ACQUIRING)))
+        assert self.table.is_draining(trajectory) is (self.where[trajectory] in self.draining)
+        del self.where[trajectory]
+        self.state[trajectory] = PlaceState.WAITING
+        self.queue.insert(0, trajectory)
+        self.follow(self.table.turned_away(trajectory))
+
+    @precondition(lambda self: any(self.out_of_service.values()))
+    @rule(data=st.data())
+    def mend(self, data: st.DataObject) -> None:
+        """A slot that was condemned has been wiped after all."""
+        daemon = data.draw(st.sampled_from([name for name, out in self.out_of_service.items() if out]))
+        self.out_of_service[daemon] -= 1
+        self.places[daemon] += 1
+        self.follow(self.table.mended(daemon))
+
     @invariant()
     def never_double_booked(self) -> None:
         """No daemon holds more trajectories than it has places."""
@@ -134,8 +178,10 @@ class TableMachine(RuleBasedStateMachine):
 
     @invariant()
     def nobody_waits_beside_a_free_place(self) -> None:
-        """A free place and a waiting trajectory never meet."""
-        assert not self.queue or sum(self.places.values()) == len(self.where)
+        """A free place of a daemon that is open and a waiting trajectory never meet."""
+        closed = self.paused | self.draining
+        open_places = sum(places for daemon, places in self.places.items() if daemon not in closed)
+        assert not self.queue or open_places == sum(where not in closed for where in self.where.values())
 
     @invariant()
     def counts_are_honest(self) -> None:
@@ -148,6 +194,7 @@ class TableMachine(RuleBasedStateMachine):
         assert found.leased == len(self.in_state(PlaceState.LEASED))
         assert found.lost == len(self.in_state(PlaceState.LOST))
         assert found.daemons == len(self.places)
+        assert found.closed == len(self.paused | self.draining)
         for trajectory in TRAJECTORIES:
             assert self.table.state(trajectory) is self.state.get(trajectory)
 

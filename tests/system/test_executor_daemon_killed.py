@@ -71,7 +71,7 @@ async def test_a_killed_daemon_ends_its_own_calls_and_is_replaced() -> None:
             await wait_until(lambda: not alive(its_processes), within_s=0.5)
             await wait_until(lambda: len(results) >= 2, within_s=1.5)
         lost = [name for name, result in results.items() if not result.success]
-        assert [results[name].provenance for name in lost] == [ht.Provenance.LINK_LOST] * 2
+        assert [results[name].provenance for name in lost] == [ht.Provenance.SANDBOX_LOST] * 2
         for name in lost:
             again = await executor.execute(name, ht.ToolCall("bash", {"command": "true"}))
             assert again.provenance is ht.Provenance.SANDBOX_LOST

@@ -120,3 +120,21 @@ def test_a_kept_slot_goes_as_it_is_to_the_next_of_its_owner() -> None:
     _, again = table.request(User("o", "v"))
     assert again is not None
     assert table.hand_on() is None
+
+
+def test_owners_who_wait_take_turns() -> None:
+    """One asked for three slots before another asked for its first: it does not get all three before it."""
+    table = SlotTable.of([A])
+    table.ready(A)
+    _, first = table.request(User("o", "t"))
+    tickets = [table.request(User("o", f"t{number}"))[0] for number in range(3)]
+    other, _ = table.request(User("p", "t"))
+    assert first is not None
+    lease, served = first.lease, []
+    for _ in range(4):
+        table.release(lease, keep=False)
+        grant = table.ready(A)
+        assert grant is not None
+        served.append(grant.ticket)
+        lease = grant.lease
+    assert served == [tickets[0], other, tickets[1], tickets[2]]

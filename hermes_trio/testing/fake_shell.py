@@ -1,0 +1,194 @@
+"""What runs in a fake slot: a shell of a few words, files in memory, and a ledger.
+
+The words: ``true``, ``false``, ``echo TEXT``, ``echo TEXT >> FILE``, ``cat FILE``, ``sleep SECONDS``,
+``exit CODE``, ``head -c BYTES /dev/zero``; ``a && b`` runs one after the other. Anything else is exit status
+127. All of it means the same to a real shell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import trio
+from attrs import define, field
+
+from hermes_trio.errors import Provenance
+from hermes_trio.wire.codec import structure_arguments, unstructure
+from hermes_trio.wire.frames import Call, Lease, SlotId
+from hermes_trio.wire.operations import (
+    BashArguments,
+    BashReport,
+    Operation,
+    ReadFileArguments,
+    ReadFileReport,
+    WriteFileArguments,
+    WriteFileReport,
+)
+
+_PIECE = bytes(64 * 1024)
+
+Emit = Callable[[bytes], Awaitable[None]]
+"""Takes a piece of standard output; waits while nobody takes it."""
+
+
+@define
+class FakeOutcome:
+    """What an operation came to; the members of the wire's result."""
+
+    provenance: Provenance = Provenance.OK
+    error: str = ""
+    data: dict[str, object] = field(factory=dict)
+    parts: tuple[bytes, ...] = ()
+
+
+@define(eq=False)
+class FakeCall:
+    """One call under way, with the scope that ends it."""
+
+    call: Call
+    scope: trio.CancelScope = field(factory=trio.CancelScope)
+
+
+@define
+class FakeSlot:
+    """One workspace."""
+
+    name: SlotId
+    epoch: int = 0
+    owner: str | None = None
+    files: dict[str, bytes] = field(factory=dict)
+    ran: list[str] = field(factory=list)
+    """The ledger: every command that was started, in order. A reset does not touch it."""
+    queue: list[FakeCall] = field(factory=list)
+    """Calls in the order of their frames; the first one runs."""
+    moved: trio.Event = field(factory=trio.Event)
+
+    def check(self, lease: Lease | None) -> bool:
+        """Whether this lease is the one in force."""
+        return lease is not None and self.owner is not None and lease.epoch == self.epoch
+
+    def wipe(self) -> None:
+        """Nothing of the last trajectory stays."""
+        self.owner = None
+        self.files.clear()
+
+    async def run(self, call: Call, emit: Emit) -> FakeOutcome:
+        """Do what a call of this slot asks for.
+
+        Cancellation: atomic; a command that is cancelled has had its effects up to there.
+
+        Raises:
+            InvalidInputError: its arguments are none.
+        """
+        await trio.lowlevel.checkpoint()
+        match call.operation:
+            case Operation.BASH:
+                command = structure_arguments(BashArguments, call.arguments).command
+                return await self._bash(command, call.limit_s or 600.0, emit)
+            case Operation.READ_FILE:
+                return self._read(structure_arguments(ReadFileArguments, call.arguments).path)
+            case Operation.WRITE_FILE:
+                path = structure_arguments(WriteFileArguments, call.arguments).path
+                self.files[path] = call.payload
+                return FakeOutcome(data=unstructure(WriteFileReport(written_bytes=len(call.payload))))
+            case Operation.SLOT_QUIESCE:
+                return FakeOutcome()
+            case _:
+                return FakeOutcome(Provenance.UNAVAILABLE, f"operation '{call.operation}' is not offered")
+
+    def _read(self, path: str) -> FakeOutcome:
+        content = self.files.get(path)
+        if content is None:
+            return FakeOutcome(Provenance.TOOL_ERROR, f"File not found: {path}")
+        return FakeOutcome(data=unstructure(ReadFileReport(file_bytes=len(content))), parts=(content,))
+
+    async def _bash(self, command: str, limit_s: float, emit: Emit) -> FakeOutcome:
+        self.ran.append(command)
+        run, started = _Command(self, emit), trio.current_time()
+        with trio.move_on_after(limit_s) as scope:
+            await run.sequence(command)
+        return run.outcome(trio.current_time() - started, limit_s if scope.cancelled_caught else None)
+
+
+@define
+class _Command:
+    """One command line under way."""
+
+    slot: FakeSlot
+    emit: Emit
+    printed: int = 0
+    kept: bytearray = field(factory=bytearray)
+    code: int = 0
+
+    async def sequence(self, command: str) -> None:
+        await trio.lowlevel.checkpoint()
+        for word, _, rest in (part.strip().partition(" ") for part in command.split("&&")):
+            self.code = await self._word(word, rest)
+            if self.code:
+                return
+
+    async def _word(self, word: str, rest: str) -> int:
+        await trio.lowlevel.checkpoint()
+        match word:
+            case "true" | "false":
+                return int(word == "false")
+            case "echo":
+                return await self._echo(*(part.strip() for part in rest.partition(">>")))
+            case "cat":
+                content = self.slot.files.get(rest)
+                await self._print(content or b"")
+                return int(content is None)
+            case "head":
+                await self._zeros(int(rest.split()[1]))
+                return 0
+            case "exit":
+                return int(rest)
+            case "sleep":
+                await trio.sleep(float(rest))
+                return 0
+            case _:
+                return 127
+
+    async def _echo(self, text: str, into: str, path: str) -> int:
+        line = text.encode() + b"\n"
+        if into:
+            await trio.lowlevel.checkpoint()
+            self.slot.files[path] = self.slot.files.get(path, b"") + line
+        else:
+            await self._print(line)
+        return 0
+
+    async def _zeros(self, left: int) -> None:
+        await trio.lowlevel.checkpoint()
+        while left > 0:
+            await self._print(_PIECE[:left])
+            left -= len(_PIECE)
+
+    async def _print(self, data: bytes) -> None:
+        self.printed += len(data)
+        room = BashArguments(command="").max_output_bytes - len(self.kept)
+        self.kept += data[:room]
+        await self.emit(data)
+
+    def outcome(self, duration_s: float, passed_limit_s: float | None) -> FakeOutcome:
+        """The report, as the real daemon words it."""
+        timed_out = passed_limit_s is not None
+        report = BashReport(
+            exit_code=-1 if timed_out else self.code,
+            ending="limit" if timed_out else "exited",
+            duration_s=duration_s,
+            stdout_bytes=self.printed,
+            stderr_bytes=0,
+            truncated=self.printed > len(self.kept),
+            sandboxed=False,
+            network_isolated=False,
+            isolation="none",
+        )
+        outcome = FakeOutcome(data=unstructure(report), parts=(bytes(self.kept), b""))
+        if timed_out:
+            outcome.provenance = Provenance.LIMIT_EXCEEDED
+            outcome.error = f"Command timed out after {passed_limit_s}s"
+        elif self.code:
+            outcome.provenance = Provenance.TOOL_ERROR
+            outcome.error = f"Exit code: {self.code}"
+        return outcome
