@@ -38,6 +38,13 @@ if TYPE_CHECKING:
     from hermes_trio.executor.executor import Executor as Executor
     from hermes_trio.executor.executor import ExecutorStatistics as ExecutorStatistics
     from hermes_trio.executor.executor import open_executor as open_executor
+    from hermes_trio.executor.quiet import QuietSlot as QuietSlot
+    from hermes_trio.executor.stream import (
+        OutputChunk as OutputChunk,
+    )
+    from hermes_trio.executor.stream import (
+        ToolStream as ToolStream,
+    )
     from hermes_trio.models.chat import ChatClient as ChatClient
     from hermes_trio.tools.calls import ToolCall as ToolCall
     from hermes_trio.tools.calls import ToolResult as ToolResult
@@ -69,8 +76,11 @@ _MODULES = {
     "LocalProtocolError": "hermes_trio.errors",
     "LoopLimits": "hermes_trio.agents.limits",
     "LostError": "hermes_trio.errors",
+    "NobodyThereError": "hermes_trio.errors",
+    "OutputChunk": "hermes_trio.executor.stream",
     "ProtocolError": "hermes_trio.errors",
     "Provenance": "hermes_trio.errors",
+    "QuietSlot": "hermes_trio.executor.quiet",
     "RefusedError": "hermes_trio.errors",
     "RemoteProtocolError": "hermes_trio.errors",
     "SandboxLostError": "hermes_trio.errors",
@@ -84,6 +94,7 @@ _MODULES = {
     "ToolSchema": "hermes_trio.tools.schema",
     "ToolServerClient": "hermes_trio.tools.tool_server.client",
     "ToolServerConfig": "hermes_trio.tools.tool_server.server",
+    "ToolStream": "hermes_trio.executor.stream",
     "TurnHook": "hermes_trio.agents.hooks",
     "UnavailableError": "hermes_trio.errors",
     "open_executor": "hermes_trio.executor.executor",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 import trio
 from attrs import evolve, frozen
@@ -12,7 +13,9 @@ from hermes_trio.backends.base import Backend
 from hermes_trio.errors import ClosedError, Provenance
 from hermes_trio.executor.config import ExecutorConfig
 from hermes_trio.executor.plan import Plan, Refuse, RunHandler, RunInSlot, plan_call
+from hermes_trio.executor.quiet import QuietSlot, refused
 from hermes_trio.executor.results import check_quiesced, result_of, result_of_failure
+from hermes_trio.executor.stream import Sent, ToolStream
 from hermes_trio.fleet.calls import CallRecord
 from hermes_trio.fleet.fleet import Fleet, FleetConfig, open_fleet
 from hermes_trio.link.pump import PumpConfig, PumpStatistics
@@ -73,6 +76,7 @@ class Executor:
         self._in_flight = 0
         self._by_provenance = dict.fromkeys(Provenance, 0)
         self._total_errors = 0
+        self._quiet: dict[str, set[QuietSlot]] = {}  # trajectories whose calls are refused, and for whom
         self._latency = LogHistogram()
         self._queue = LogHistogram()
 
@@ -113,6 +117,32 @@ class Executor:
             ClosedError: the executor was closed.
         """
         self._check_open()
+        if trajectory_id in self._quiet:
+            await trio.lowlevel.checkpoint()
+            return self._counted(refused(call, trajectory_id), 0.0)
+        return await self._execute(trajectory_id, call, limit_s=limit_s)
+
+    def stream(self, trajectory_id: str, call: ToolCall, *, limit_s: float | None = None) -> ToolStream:
+        """Run one tool call and have its output as it is printed: an async iterator of chunks.
+
+        Its last item is the result, the same that :meth:`execute` returns. A consumer that stops reading
+        stops its own command, which waits on its full pipe (and within its limit), and nothing else. A tool
+        that prints nothing on the way, ``read_file`` for instance, has its result as the only item.
+
+        The call is sent when the first item is asked for. Leaving the iterator early ends the call; see
+        :meth:`ToolStream.__anext__` and :meth:`ToolStream.aclose`.
+
+        Args:
+            trajectory_id: as in :meth:`execute`.
+            call: as there.
+            limit_s: as there.
+        """
+        return ToolStream(self, trajectory_id, call, limit_s)
+
+    async def _execute(
+        self, trajectory_id: str, call: ToolCall, *, limit_s: float | None = None
+    ) -> ToolResult:
+        self._check_open()
         entered = trio.current_time()
         plan = plan_call(call, registry=self._registry, config=self._config, limit_s=limit_s)
         self._in_flight += 1
@@ -120,8 +150,7 @@ class Executor:
             result = await self._carry_out(trajectory_id, call, plan)
         finally:
             self._in_flight -= 1
-        self._count(result, trio.current_time() - entered)
-        return result
+        return self._counted(result, trio.current_time() - entered)
 
     async def release(self, trajectory_id: str, *, reset_workspace: bool = True) -> None:
         """Give a trajectory's slot back. Idempotent; what still runs there is ended.
@@ -133,24 +162,52 @@ class Executor:
             reset_workspace: wipe the slot before another trajectory gets it. ``False`` leaves it as it is for
                 this executor's next trajectory; somebody else's gets it wiped all the same.
         """
+        self._quiet.pop(trajectory_id, None)
         await self._pool.release(trajectory_id, reset=reset_workspace)
 
-    async def quiesce(self, trajectory_id: str) -> None:
-        """Wait until nothing runs in the trajectory's slot any more. Verifiers stand on this.
+    async def quiesce(self, trajectory_id: str) -> QuietSlot:
+        """Wait until nothing runs in the trajectory's slot any more, and let nothing new begin there.
 
-        Cancellation: abandons.
+        From the moment of asking, calls of the trajectory are answered ``denied``; those that were there
+        before end first. What runs then is only what is run through the returned object: verifiers stand on
+        this. :meth:`release` ends it, and so does :meth:`QuietSlot.reopen`.
+
+        Cancellation: abandons; the trajectory's calls are taken again.
+
+        Args:
+            trajectory_id: whose slot; one that holds none is quiet already.
+
+        Returns:
+            The way in for the verifier.
 
         Raises:
             LostError: the slot is gone, and the workspace with it.
             UnavailableError: the daemon could not do it.
         """
         self._check_open()
+        quiet = QuietSlot(trajectory_id, execute=self._execute, reopen=self._reopen)
+        self._quiet.setdefault(trajectory_id, set()).add(quiet)
+        try:
+            await self._wait_quiet(trajectory_id)
+        except BaseException:
+            quiet.reopen()
+            raise
+        return quiet
+
+    async def _wait_quiet(self, trajectory_id: str) -> None:
         if self._pool.is_idle(trajectory_id):
             await trio.lowlevel.checkpoint()
             return
         record = CallRecord(operation=Operation.SLOT_QUIESCE, arguments={}, trajectory_id=trajectory_id)
+        self._pool.submit(record)
         await self._answered(record)
         check_quiesced(record.unwrap())
+
+    def _reopen(self, quiet: QuietSlot) -> None:
+        others = self._quiet.get(quiet.trajectory_id, set())
+        others.discard(quiet)
+        if not others:
+            self._quiet.pop(quiet.trajectory_id, None)
 
     def statistics(self) -> ExecutorStatistics:
         """A snapshot."""
@@ -173,8 +230,9 @@ class Executor:
             await trio.lowlevel.checkpoint()
             return plan.result
         if isinstance(plan, RunInSlot):
-            result = await self._run_in_slot(trajectory_id, call, plan)
-            return bounded(result, plan.tool.max_output_chars)
+            sent = self._submit(trajectory_id, call, plan)
+            await self._answered(sent.record)
+            return self._result(sent)
         context = self._context(trajectory_id, plan.limit_s)
         if isinstance(plan, RunHandler):
             return await run_handler(plan.tool, call, context)
@@ -191,44 +249,93 @@ class Executor:
             container_addr=self._fleet.address(daemon) if daemon else None,
         )
 
-    async def _run_in_slot(self, trajectory_id: str, call: ToolCall, plan: RunInSlot) -> ToolResult:
-        entered = trio.current_time()
+    # --- the steps of a call that runs in a slot; `ToolStream` walks them too -----------------------------
+
+    def submit_streamed(
+        self, trajectory_id: str, call: ToolCall, limit_s: float | None, **streaming: Any
+    ) -> Sent | None:
+        """For :class:`ToolStream`: send the call; ``None``: it has no output on the way."""
+        self._check_open()
+        plan = plan_call(call, registry=self._registry, config=self._config, limit_s=limit_s)
+        streams = isinstance(plan, RunInSlot) and plan.operation is Operation.BASH
+        if not streams or trajectory_id in self._quiet:
+            return None
+        assert isinstance(plan, RunInSlot)
+        self._in_flight += 1
+        return self._submit(trajectory_id, call, plan, **streaming)
+
+    def settle(self, sent: Sent) -> ToolResult:
+        """For :class:`ToolStream`: the result of a call that has ended."""
+        self._in_flight -= 1
+        return self._counted(self._result(sent), trio.current_time() - sent.entered)
+
+    def grant(self, record: CallRecord, limit_bytes: int) -> None:
+        """For :class:`ToolStream`: welcome output up to this byte."""
+        self._pool.grant(record, limit_bytes)
+
+    def abandon(self, record: CallRecord) -> bool:
+        """For :class:`ToolStream`: end a call that nobody waits for. True: its end is still to come."""
+        self._in_flight -= 1
+        return not record.ended and self._pool.abandon(record)
+
+    async def leave(self, record: CallRecord) -> None:
+        """For :class:`ToolStream`: end a call, and wait until it is dead.
+
+        Cancellation: shielded, at most ``config.kill_grace_s`` s; past that the slot is quarantined.
+        """
+        if self.abandon(record):
+            with trio.CancelScope(shield=True, deadline=self._grace_end()):
+                await record.wait_ended()
+            self._condemn_living(record)
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    def _submit(self, trajectory_id: str, call: ToolCall, plan: RunInSlot, **streaming: Any) -> Sent:
         record = CallRecord(
             operation=plan.operation,
             arguments=plan.arguments,
             trajectory_id=trajectory_id,
             limit_s=plan.limit_s,
             payload=plan.payload,
+            **streaming,
         )
-        await self._answered(record)
-        if (
-            record.error is not None
-        ):  # not raised: its traceback would keep this frame, and with it the record
-            return result_of_failure(call, record.error)
+        self._pool.submit(record)
+        return Sent(call, plan, record, trio.current_time())
+
+    def _result(self, sent: Sent) -> ToolResult:
+        record, plan = sent.record, sent.plan
+        # Not raised: its traceback would keep a frame, and with it the record.
+        if record.error is not None:
+            return result_of_failure(sent.call, record.error)
         if record.sent_at is not None:
-            self._queue.record(record.sent_at - entered)
-        return result_of(call, plan.operation, record.unwrap(), arguments=plan.arguments)
+            self._queue.record(record.sent_at - sent.entered)
+        result = result_of(sent.call, plan.operation, record.unwrap(), arguments=plan.arguments)
+        return bounded(result, plan.tool.max_output_chars)
 
     async def _answered(self, record: CallRecord) -> None:
-        """Submit a call and wait for its end; leaving early ends the call first.
+        """Wait for the end of a submitted call; leaving early ends the call first.
 
         A call that could not be shown dead within the grace costs its trajectory the slot.
         """
-        self._pool.submit(record)
         try:
             await record.wait_ended()
         finally:
             if not record.ended and self._pool.abandon(record):
-                deadline = trio.current_time() + self._config.kill_grace_s
-                with trio.CancelScope(shield=True, deadline=deadline):
+                with trio.CancelScope(shield=True, deadline=self._grace_end()):
                     await record.wait_ended()
-                if not record.ended:
-                    self._pool.condemn(record)
+                self._condemn_living(record)
 
-    def _count(self, result: ToolResult, latency_s: float) -> None:
+    def _grace_end(self) -> float:
+        return trio.current_time() + self._config.kill_grace_s
+
+    def _condemn_living(self, record: CallRecord) -> None:
+        if not record.ended:
+            self._pool.condemn(record)
+
+    def _counted(self, result: ToolResult, latency_s: float) -> ToolResult:
         self._by_provenance[result.provenance] += 1
         self._total_errors += not result.success
         self._latency.record(latency_s)
+        return result
 
     def _check_open(self) -> None:
         if self._closed:

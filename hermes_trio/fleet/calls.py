@@ -10,7 +10,7 @@ from attrs import define, field
 
 from hermes_trio.errors import HermesTrioError
 from hermes_trio.link.outbox import Posting
-from hermes_trio.wire.frames import CallId, Lease, Result
+from hermes_trio.wire.frames import CallId, Lease, Output, Result
 
 
 @define(eq=False)
@@ -23,6 +23,10 @@ class CallRecord:
     lease: Lease | None = None
     limit_s: float | None = None
     payload: bytes = field(default=b"", repr=False)
+    output_credit: int = 0
+    """Bytes of output that are welcome as they come; 0: in the result only."""
+    on_output: Callable[[Output], None] | None = field(default=None, repr=False)
+    """Hears each chunk, synchronously; must not raise."""
     on_done: Callable[[CallRecord], None] | None = field(default=None, repr=False)
     """Called at the end, synchronously, before the parked caller runs. Must not raise, but for a
     ``RemoteProtocolError`` about the result: that ends the link."""

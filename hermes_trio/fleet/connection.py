@@ -34,6 +34,7 @@ from hermes_trio.wire.frames import (
     Lease,
     LeaseLost,
     Limits,
+    Output,
     Result,
     SessionId,
     Welcome,
@@ -240,6 +241,7 @@ class DaemonConnection:
                 lease=record.lease,
                 trajectory_id=record.trajectory_id,
                 limit_s=record.limit_s,
+                output_credit=record.output_credit,
                 payload=record.payload,
             )
         except LocalProtocolError as exc:  # larger than any message, or no JSON: nothing was sent
@@ -275,6 +277,16 @@ class DaemonConnection:
             self._pump.post(write)
         return False
 
+    def grant(self, record: CallRecord, limit_bytes: int) -> None:
+        """Welcome a call's output up to this byte. Means nothing for a call that is over."""
+
+        def write(session: Session) -> None:
+            if record.call_id is not None and self._calls.get(record.call_id) is record:
+                session.credit(record.call_id, limit_bytes)
+
+        if not (record.ended or self._over):
+            self._pump.post(write)
+
     async def farewell(self) -> None:
         """Say goodbye and see it off.
 
@@ -294,6 +306,10 @@ class DaemonConnection:
                 self._faults = 0
                 self._post_held()
                 self._calls.pop(event.call_id).finish(event)
+            case Output():
+                record = self._calls.get(event.call_id)
+                if record is not None and record.on_output is not None:
+                    record.on_output(event)
             case Welcome():
                 self._opened(event)
             case SessionReset():
@@ -311,7 +327,7 @@ class DaemonConnection:
                 self._said = self._final = BrokenLinkError(f"daemon {self.name} left: {event.reason}")
                 raise self._final
             case _:
-                pass  # heartbeats, and streams that nobody asked for yet
+                pass  # heartbeats, and the news that a call has started
 
     def _opened(self, welcome: Welcome) -> None:
         self.welcome, self._linked = welcome, True

@@ -19,6 +19,7 @@ from hermes_trio.agents.loop import AgentLoop, ChatModel, ToolExecutor
 from hermes_trio.agents.prompt import task_prompt
 from hermes_trio.agents.result import AgentResult
 from hermes_trio.errors import HermesTrioError, Provenance
+from hermes_trio.executor.quiet import QuietSlot
 from hermes_trio.models.completion import Usage
 from hermes_trio.rollouts.group import Assignment
 from hermes_trio.rollouts.record import CallTiming, Ending, Stage, TrajectoryRecord, provenance_of
@@ -38,8 +39,8 @@ MAX_VERIFIER_OUTPUT = 2000
 class RolloutExecutor(ToolExecutor, Protocol):
     """What a rollout needs of an executor; :class:`hermes_trio.executor.executor.Executor` is one."""
 
-    async def quiesce(self, trajectory_id: str) -> None:
-        """Wait until nothing runs in the slot.
+    async def quiesce(self, trajectory_id: str) -> QuietSlot:
+        """Wait until nothing runs in the slot, and let nothing new begin but what the verifier says.
 
         Cancellation: *abandons*.
         """
@@ -111,14 +112,18 @@ class _Slot:
         self.timings.append(CallTiming(tool=call.name, provenance=result.provenance, latency_s=latency_s))
         return result
 
-    async def run(self, name: str, arguments: Mapping[str, Any]) -> ToolResult:
-        """Run a call of the task's own.
+    async def run(
+        self, name: str, arguments: Mapping[str, Any], *, quiet: QuietSlot | None = None
+    ) -> ToolResult:
+        """Run a call of the task's own, in the quiet slot if that is given.
 
         Cancellation: *abandons*.
         """
-        result = await self.executor.execute(
-            self.trajectory_id, ToolCall(name, arguments), limit_s=self.call_s
-        )
+        call = ToolCall(name, arguments)
+        if quiet is not None:
+            result = await quiet.execute(call, limit_s=self.call_s)
+        else:
+            result = await self.executor.execute(self.trajectory_id, call, limit_s=self.call_s)
         self.isolation = str(result.metadata.get("isolation", self.isolation))
         return result
 
@@ -253,22 +258,21 @@ def _with_result(record: TrajectoryRecord, result: AgentResult, slot: _Slot) -> 
 
 async def _grade(record: TrajectoryRecord, task: Task, slot: _Slot) -> TrajectoryRecord:
     """Wait for quiet, then ask the verifier. How the agent ended stays on the record."""
-    await _become_quiet(slot)
-    result = await slot.run("bash", {"command": task.verifier})
+    quiet = await _become_quiet(slot)
+    result = await slot.run("bash", {"command": task.verifier}, quiet=quiet)
     ending = verdict(record.ending, result)
     return evolve(record, ending=ending, verifier_output=result.output[-MAX_VERIFIER_OUTPUT:])
 
 
-async def _become_quiet(slot: _Slot) -> None:
+async def _become_quiet(slot: _Slot) -> QuietSlot:
     try:
-        with trio.move_on_after(QUIESCE_LIMIT_S) as scope:
-            await slot.executor.quiesce(slot.trajectory_id)
+        with trio.move_on_after(QUIESCE_LIMIT_S):
+            return await slot.executor.quiesce(slot.trajectory_id)
     except HermesTrioError as error:
         ending = Ending(stage=Stage.VERIFIER, provenance=provenance_of(error), error=str(error))
         raise _StoppedError(ending) from error
-    if scope.cancelled_caught:
-        told = f"the slot did not become quiet within {QUIESCE_LIMIT_S:g} s"
-        raise _StoppedError(Ending(stage=Stage.VERIFIER, provenance=Provenance.SANDBOX_LOST, error=told))
+    told = f"the slot did not become quiet within {QUIESCE_LIMIT_S:g} s"
+    raise _StoppedError(Ending(stage=Stage.VERIFIER, provenance=Provenance.SANDBOX_LOST, error=told))
 
 
 def verdict(agent: Ending, result: ToolResult) -> Ending:

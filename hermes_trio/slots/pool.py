@@ -116,6 +116,12 @@ class SlotPool:
         else:
             holder.pending.append(record)
 
+    def grant(self, record: CallRecord, limit_bytes: int) -> None:
+        """Welcome a call's output up to this byte."""
+        holder = self._holders.get(TrajectoryId(record.trajectory_id))
+        if holder is not None and holder.connection is not None:
+            holder.connection.grant(record, limit_bytes)
+
     def abandon(self, record: CallRecord) -> bool:
         """End a submitted call whose caller leaves.
 

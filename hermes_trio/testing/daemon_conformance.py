@@ -14,6 +14,7 @@ import trio.testing
 
 from hermes_trio.errors import Provenance
 from hermes_trio.executor.executor import Executor
+from hermes_trio.executor.stream import OutputChunk
 from hermes_trio.tools.calls import ToolCall, ToolResult
 
 SLOTS = 2
@@ -181,6 +182,73 @@ async def quiesce_waits_for_what_runs(executor: Executor) -> None:
         assert over.is_set()
 
 
+async def a_quiet_slot_takes_no_calls_but_its_verifiers(executor: Executor) -> None:
+    """Refused while it is asked for and afterwards; a release, or reopening, ends that."""
+    await _write(executor, "t", "work", "done")
+    quiet = await executor.quiesce("t")
+    late = await _write(executor, "t", "work", "forged")
+    assert late.provenance is Provenance.DENIED
+    seen = await quiet.execute(ToolCall("read_file", {"path": "work"}))
+    assert seen.output == "done"
+    quiet.reopen()
+    assert (await _write(executor, "t", "work", "more")).success
+    await executor.quiesce("t")
+    await executor.release("t")
+    assert (await _read(executor, "t", "work")).error == "File not found: work"
+
+
+async def _streamed(executor: Executor, trajectory: str, command: str) -> tuple[bytes, ToolResult]:
+    """What came on the way, and the result."""
+    await trio.lowlevel.checkpoint()
+    data, results = b"", []
+    async with executor.stream(trajectory, ToolCall("bash", {"command": command})) as stream:
+        async for item in stream:
+            if isinstance(item, ToolResult):
+                results.append(item)
+            else:
+                assert not results, "the result is the last item"
+                data += item.data
+    [result] = results
+    return data, result
+
+
+async def output_can_be_had_as_it_comes(executor: Executor) -> None:
+    """Before the command has ended; all of it; and the result says what it always says."""
+    async with executor.stream("t", ToolCall("bash", {"command": "echo one && sleep 30"})) as stream:
+        first = await anext(stream)
+        assert isinstance(first, OutputChunk)
+        assert (first.stream, first.data) == ("stdout", b"one\n")
+    data, result = await _streamed(executor, "t", "head -c 1000000 /dev/zero")
+    assert data == bytes(1_000_000)
+    assert (result.success, result.metadata["stdout_bytes"]) == (True, 1_000_000)
+    data, result = await _streamed(executor, "t", "exit 3")
+    assert (data, result.error) == (b"", "Exit code: 3")
+
+
+async def a_reader_that_stops_reading_stops_its_own_command_only(executor: Executor) -> None:
+    """The neighbour goes on; what was printed is bounded; leaving ends the command."""
+    async with executor.stream("t", ToolCall("bash", {"command": "head -c 50000000 /dev/zero"})) as stream:
+        await anext(stream)
+        for _ in range(10):
+            assert (await _bash(executor, "u", "true")).success
+        assert executor.statistics().links != {}
+        received = sum(link.bytes_received for link in executor.statistics().links.values())
+        assert received < 2_000_000
+    assert (await _bash(executor, "t", "echo free", limit_s=5.0)).output == "free"
+
+
+async def what_has_no_output_on_the_way_is_its_result(executor: Executor) -> None:
+    """A file, a refusal, a tool that does not exist."""
+    await _write(executor, "t", "f", "text")
+    for call, output in (
+        (ToolCall("read_file", {"path": "f"}), "text"),
+        (ToolCall("no-such-tool", {}), ""),
+    ):
+        [result] = [item async for item in executor.stream("t", call)]
+        assert isinstance(result, ToolResult)
+        assert result.output == output
+
+
 async def unoffered_operations_are_typed(executor: Executor) -> None:
     """An operation of a later daemon is an answer, not a broken link."""
     result = await executor.execute("t", ToolCall("bash_stateful", {"command": "true"}))
@@ -202,6 +270,10 @@ DAEMON_CHECKS: tuple[DaemonCheck, ...] = (
     release_ends_what_runs,
     more_trajectories_than_slots_all_finish,
     quiesce_waits_for_what_runs,
+    a_quiet_slot_takes_no_calls_but_its_verifiers,
+    output_can_be_had_as_it_comes,
+    a_reader_that_stops_reading_stops_its_own_command_only,
+    what_has_no_output_on_the_way_is_its_result,
     unoffered_operations_are_typed,
 )
 """Every check."""

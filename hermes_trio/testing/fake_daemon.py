@@ -27,10 +27,22 @@ from hermes_trio.errors import (
 from hermes_trio.link.background import open_background_nursery
 from hermes_trio.link.message import MessageLink
 from hermes_trio.link.pump import Pump, PumpConfig
+from hermes_trio.link.stream import OutgoingStream
 from hermes_trio.testing.fake_shell import FakeCall, FakeOutcome, FakeSlot
 from hermes_trio.testing.links import open_memory_links
 from hermes_trio.wire.codec import FrameDecoder, structure_arguments, unstructure
-from hermes_trio.wire.frames import Call, CallId, Cancel, Epoch, Goodbye, Hello, Limits, SessionId, SlotId
+from hermes_trio.wire.frames import (
+    Call,
+    CallId,
+    Cancel,
+    Credit,
+    Epoch,
+    Goodbye,
+    Hello,
+    Limits,
+    SessionId,
+    SlotId,
+)
 from hermes_trio.wire.operations import Operation, SlotAcquired, SlotReleaseArguments, SlotReleased
 from hermes_trio.wire.session import Event, LinkState, Session
 
@@ -193,7 +205,7 @@ class FakeDaemon:
             return await self._release(slot, reset=arguments.reset)
         while slot.queue[0] is not running:
             await slot.moved.wait()
-        return await slot.run(call, _into_nowhere)
+        return await slot.run(call, _into_nowhere if running.output is None else running.emit)
 
     def enqueue(self, running: FakeCall) -> None:
         """A call takes its place in its slot's queue; synchronously, when its frame is read."""
@@ -305,13 +317,18 @@ class _FakePeer:
     def _on_event(self, event: Event) -> None:
         match event:
             case Call():
-                running = self._calls[event.call_id] = FakeCall(event)
+                output = OutgoingStream(self._pump, event) if event.output_credit else None
+                running = self._calls[event.call_id] = FakeCall(event, output)
                 self._daemon.enqueue(running)
                 assert self._nursery is not None
                 self._nursery.start_soon(self._run, running)
             case Cancel():
                 if event.call_id in self._calls:
                     self._calls[event.call_id].scope.cancel()
+            case Credit():
+                creditor = self._calls.get(event.call_id)
+                if creditor is not None and creditor.output is not None:
+                    creditor.output.more()
             case Goodbye():
                 self._left = True
                 raise BrokenLinkError("the executor said goodbye")
@@ -324,10 +341,15 @@ class _FakePeer:
         outcome = FakeOutcome(Provenance.CANCELLED, "cancelled", {"killed": True})
         try:
             with running.scope:
-                outcome = await self._daemon.run_call(self, running)
+                if running.output is not None:
+                    self._pump.post(lambda session: session.accepted(call_id))
+                done = await self._daemon.run_call(self, running)
+                await running.wait_taken()
+                outcome = done
         except InvalidInputError as exc:
             outcome = FakeOutcome(Provenance.INVALID_REQUEST, str(exc))
         finally:
+            running.close()
             self._daemon.dequeue(running)
             del self._calls[call_id]
         self._pump.post(

@@ -13,6 +13,7 @@ import trio
 from attrs import define, field
 
 from hermes_trio.errors import Provenance
+from hermes_trio.link.stream import OutgoingStream
 from hermes_trio.wire.codec import structure_arguments, unstructure
 from hermes_trio.wire.frames import Call, Lease, SlotId
 from hermes_trio.wire.operations import (
@@ -46,7 +47,29 @@ class FakeCall:
     """One call under way, with the scope that ends it."""
 
     call: Call
+    output: OutgoingStream | None = None
+    """Of a caller who wants output as it comes."""
     scope: trio.CancelScope = field(factory=trio.CancelScope)
+
+    async def emit(self, data: bytes) -> None:
+        """Print; wait as a writer waits on a full pipe. Cancellation: atomic."""
+        await trio.lowlevel.checkpoint()
+        assert self.output is not None
+        room = trio.Event()
+        self.output.resume = room.set
+        if not self.output.feed(1, data):
+            await room.wait()
+
+    async def wait_taken(self) -> None:
+        """Until what was printed is on its way. Cancellation: atomic."""
+        await trio.lowlevel.checkpoint()
+        if self.output is not None:
+            await self.output.wait_taken()
+
+    def close(self) -> None:
+        """It is over."""
+        if self.output is not None:
+            self.output.close()
 
 
 @define

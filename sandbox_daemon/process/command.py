@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
-from typing import Final
+from typing import Final, Protocol
 
 from attrs import frozen
 
@@ -13,6 +14,16 @@ from sandbox_daemon.process.output import BoundedCapture, Order
 MAX_INLINE_COMMAND: Final = 100 * 1024
 """execve takes 128 KiB for one argument; longer commands are sourced from a memfd."""
 MAX_COMMAND_BYTES: Final = 1024 * 1024
+
+
+class Sink(Protocol):
+    """Where output goes as it comes. What it does not take stays in the pipe, and the command waits."""
+
+    resume: Callable[[], None]
+    """Set by whoever feeds it: to be called when there is room again."""
+
+    def feed(self, stream: int, data: memoryview) -> bool:
+        """Takes a piece of a stream, 1 or 2. False: read no more until ``resume`` was called."""
 
 
 @frozen(kw_only=True)
@@ -29,6 +40,7 @@ class CommandSpec:
         max_drained_bytes: of both streams together; a command that prints more is ended.
         no_output_limit_s: longest silence; ``None`` allows any.
         hashed: count the SHA-256 of each stream.
+        sink: sees all output as it comes; ``None``: nobody does.
     """
 
     command: bytes
@@ -40,6 +52,7 @@ class CommandSpec:
     max_drained_bytes: int = SlotLimits().max_drained_bytes
     no_output_limit_s: float | None = None
     hashed: bool = False
+    sink: Sink | None = None
 
 
 class Ending(StrEnum):

@@ -17,6 +17,7 @@ from sandbox_daemon.process.command import (
     CommandSpec,
     Exit,
     Refusal,
+    Sink,
 )
 from sandbox_daemon.process.link import AgentLink, Message
 from sandbox_daemon.process.output import BoundedCapture, Order
@@ -51,14 +52,15 @@ class Running:
         self._pipes = list(pipes)
         self._group = group
         self._began_us = group.cpu_us() if group is not None else 0
+        self._sink = spec.sink
         self.call_id = call_id
         self.stdout = BoundedCapture(spec.max_output_bytes, hashed=spec.hashed)
         self.stderr = BoundedCapture(spec.max_output_bytes, hashed=spec.hashed)
         self.order = Order()
         self._captures = dict(zip(pipes, ((1, self.stdout), (2, self.stderr)), strict=True))
         self.spec = spec
-        self.heard_at = trio.current_time()
-        """When it last printed something, as far as that was noticed; at first, when it was started."""
+        self._heard_at = trio.current_time()
+        self._paused = False
         self.noticed = trio.Event()
         self.finished = trio.Event()
         self.report: Exit | Refusal | None = None
@@ -69,6 +71,26 @@ class Running:
         """From now on output is taken as it comes, so that the command never blocks on a full pipe."""
         for pipe in self._pipes:
             self._link.watch(pipe, partial(self._take, pipe))
+
+    @property
+    def heard_at(self) -> float:
+        """When it last printed something, as far as that was noticed; at first, when it was started.
+
+        A command whose output nobody takes is not silent: it is kept waiting.
+        """
+        return trio.current_time() if self._paused else self._heard_at
+
+    def _pause(self, sink: Sink) -> None:
+        """Nobody takes the output: leave it in the pipes, whose writers then wait."""
+        for pipe in self._pipes:
+            self._link.unwatch(pipe)
+        self._paused = True
+        sink.resume = self._resume
+
+    def _resume(self) -> None:
+        self._paused = False
+        self._heard_at = trio.current_time()
+        self.watch()
 
     def close(self) -> None:
         """Gives up the pipes; a writer that is left gets SIGPIPE."""
@@ -124,7 +146,9 @@ class Running:
         stream, capture = self._captures[pipe]
         capture.feed(_view[:size])
         self.order.note(stream, size)
-        self.heard_at = trio.current_time()
+        self._heard_at = trio.current_time()
+        if self._sink is not None and not self._sink.feed(stream, _view[:size]):
+            self._pause(self._sink)
         if self.stdout.total + self.stderr.total > self.spec.max_drained_bytes and not self.overflowed:
             self.overflowed = True
             self.noticed.set()

@@ -23,6 +23,7 @@ from hermes_trio.wire.operations import (
     SlotReleased,
     WriteFileArguments,
 )
+from sandbox_daemon.process.command import Sink
 from sandbox_daemon.slots.pool import Outcome, SlotPool, StaleLeaseError
 
 T = TypeVar("T")
@@ -45,15 +46,24 @@ class Operations:
         self._leases: set[Lease] = set()  # a lease is a right of this session, not of whoever can guess it
 
     @staticmethod
+    def streams(call: Call) -> bool:
+        """Whether the caller wants output as it comes, of an operation that has some."""
+        return call.output_credit > 0 and call.operation == Operation.BASH
+
+    @staticmethod
     def takes_turns(call: Call) -> bool:
         """Whether the call waits for those before it on its slot. A release does not: it ends them."""
         return call.lease is not None and call.operation != Operation.SLOT_RELEASE
 
-    async def run(self, call: Call) -> Outcome:
+    async def run(self, call: Call, *, sink: Sink | None = None) -> Outcome:
         """Run one call.
 
         Cancellation: shielded, at most 25 s (the slot pool's kill ladder and reset): when this returns or
         raises, nothing of the call is left.
+
+        Args:
+            call: what is asked for.
+            sink: where a command's output goes as it comes, if somebody wants it.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         handler = _HANDLERS.get(call.operation)
@@ -61,6 +71,8 @@ class Operations:
             text = f"operation {call.operation[:64]!r} is not offered by this daemon"
             return Outcome(provenance=Provenance.UNAVAILABLE, error=text)
         try:
+            if sink is not None:
+                return await self._bash(call, sink=sink)
             return await handler(self, call)
         except InvalidInputError as exc:
             return Outcome(provenance=Provenance.INVALID_REQUEST, error=f"{call.operation}: {exc}")
@@ -96,10 +108,11 @@ class Operations:
         await self._pool.quiesce(self._lease(call))
         return Outcome()
 
-    async def _bash(self, call: Call) -> Outcome:
+    async def _bash(self, call: Call, *, sink: Sink | None = None) -> Outcome:
         arguments = _checked(BashArguments, call)
         limit_s = call.limit_s or DEFAULT_LIMIT_S
-        return await self._pool.bash(self._lease(call), arguments, stdin=call.payload, limit_s=limit_s)
+        lease = self._lease(call)
+        return await self._pool.bash(lease, arguments, stdin=call.payload, limit_s=limit_s, sink=sink)
 
     async def _read_file(self, call: Call) -> Outcome:
         return await self._pool.read_file(self._lease(call), _checked(ReadFileArguments, call))

@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
+from functools import partial
 
 import trio
 from attrs import define, field
@@ -23,7 +24,8 @@ from attrs import define, field
 from hermes_trio.errors import BrokenLinkError, LocalProtocolError, Provenance, RemoteProtocolError
 from hermes_trio.link.message import MessageLink
 from hermes_trio.link.pump import Pump
-from hermes_trio.wire.frames import Call, CallId, Cancel, Goodbye, Hello, Lease, SessionId
+from hermes_trio.link.stream import OutgoingStream
+from hermes_trio.wire.frames import Call, CallId, Cancel, Credit, Goodbye, Hello, Lease, SessionId
 from hermes_trio.wire.operations import Operation
 from hermes_trio.wire.session import Event, LinkState, Session
 from sandbox_daemon.server.host import Host
@@ -48,11 +50,13 @@ class _Running:
     """One call under way.
 
     Attributes:
+        output: of a caller who wants output as it comes.
         instead: what to answer when the scope is cancelled for another reason than a cancel frame.
     """
 
     call: Call
     turn: Turn | None
+    output: OutgoingStream | None
     scope: trio.CancelScope = field(factory=trio.CancelScope)
     ended: trio.Event = field(factory=trio.Event)
     instead: Outcome | None = None
@@ -210,11 +214,15 @@ class Peer:
                 running = self._running.get(event.call_id)
                 if running is not None:
                     running.end()
+            case Credit():
+                running = self._running.get(event.call_id)
+                if running is not None and running.output is not None:
+                    running.output.more()
             case Goodbye():
                 self._left = True
                 raise BrokenLinkError("the executor said goodbye")
             case _:
-                pass  # heartbeats, and streams that no operation reads yet
+                pass  # heartbeats, and input that no operation reads yet
 
     def _start(self, call: Call) -> None:
         assert self._nursery is not None
@@ -228,7 +236,8 @@ class Peer:
             return
         self._held_bytes += _weight(call)
         turn = self._turnstile.enter(call.lease.slot) if call.lease and Operations.takes_turns(call) else None
-        running = self._running[call.call_id] = _Running(call, turn)
+        output = OutgoingStream(self._pump, call) if Operations.streams(call) else None
+        running = self._running[call.call_id] = _Running(call, turn, output)
         self._nursery.start_soon(self._run, running)
 
     async def _run(self, running: _Running) -> None:
@@ -240,6 +249,8 @@ class Peer:
         finally:
             if running.turn is not None:
                 self._turnstile.leave(running.turn)
+            if running.output is not None:
+                running.output.close()
             del self._running[running.call.call_id]
             self._held_bytes -= _weight(running.call)
             running.ended.set()
@@ -248,13 +259,16 @@ class Peer:
 
     async def _outcome(self, running: _Running) -> Outcome:
         await trio.lowlevel.checkpoint_if_cancelled()
-        call, turn = running.call, running.turn
-        if turn is not None:
-            await self._wait_turn(call, turn)
+        call = running.call
+        if running.turn is not None:
+            await self._wait_turn(running, running.turn)
         elif call.operation == Operation.SLOT_RELEASE and call.lease is not None:
             await self._end_calls_of(call.lease)
         try:
-            return await self._operations.run(call)
+            outcome = await self._operations.run(call, sink=running.output)
+            if running.output is not None:
+                await running.output.wait_taken()
+            return outcome
         except StaleLeaseError as exc:
             return Outcome(provenance=Provenance.SANDBOX_LOST, error=str(exc))
         except Exception:
@@ -263,14 +277,16 @@ class Peer:
                 provenance=Provenance.INTERNAL_ERROR, error="internal error of the daemon; see its log"
             )
 
-    async def _wait_turn(self, call: Call, turn: Turn) -> None:
+    async def _wait_turn(self, running: _Running, turn: Turn) -> None:
         """Until those before it are over, and the results that nobody has taken are not too many."""
         await trio.lowlevel.checkpoint_if_cancelled()
+        at_once = turn.is_now and running.output is None
         if not turn.is_now:
             await turn.wait_now()
-            self._pump.post(lambda session: session.accepted(call.call_id))
         while self._unsent_bytes > self._host.max_unsent_bytes:
             await self._sent.wait()
+        if not at_once:  # else its result alone says as much
+            self._pump.post(partial(_say_accepted, call_id=running.call.call_id))
 
     async def _end_calls_of(self, lease: Lease) -> None:
         """End what runs or waits under a lease that is being given back; a later lease is not meant."""
@@ -311,6 +327,10 @@ class Peer:
         self._lost.add(lease)
         reason = "it is quarantined: something in it could not be shown dead, or no agent came up"
         self._pump.post(lambda session: session.lease_lost(lease, reason))
+
+
+def _say_accepted(session: Session, *, call_id: CallId) -> None:
+    session.accepted(call_id)
 
 
 def _weight(call: Call) -> int:

@@ -18,6 +18,7 @@ from hermes_trio.wire.operations import BashArguments, ReadFileArguments, WriteF
 from sandbox_daemon.isolation.levels import Isolation, cuts_network
 from sandbox_daemon.isolation.policy import SlotLimits
 from sandbox_daemon.isolation.uids import DEFAULT_BASE
+from sandbox_daemon.process.command import Sink
 from sandbox_daemon.process.outcome import AgentLostError, AgentStartError, Outcome
 from sandbox_daemon.slots.cell import Cell
 from sandbox_daemon.slots.cells import Site, open_site
@@ -274,7 +275,13 @@ class SlotPool:
     # --- work ---------------------------------------------------------------------------------------------
 
     async def bash(
-        self, lease: Lease, arguments: BashArguments, *, stdin: bytes = b"", limit_s: float = 30.0
+        self,
+        lease: Lease,
+        arguments: BashArguments,
+        *,
+        stdin: bytes = b"",
+        limit_s: float = 30.0,
+        sink: Sink | None = None,
     ) -> Outcome:
         """Runs one command. When this returns, nothing that it started runs any more.
 
@@ -286,7 +293,7 @@ class SlotPool:
         """
         self._network_wanted = arguments.allow_network and self._config.network
         turn = self._turn(lease)
-        return await run_bash(turn, self._terms, arguments, stdin=stdin, limit_s=limit_s)
+        return await run_bash(turn, self._terms, arguments, stdin=stdin, limit_s=limit_s, sink=sink)
 
     async def read_file(self, lease: Lease, arguments: ReadFileArguments) -> Outcome:
         """Reads one regular file of the workspace.

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Iterator
 from typing import Final
 
 import trio
-from attrs import frozen
+from attrs import evolve, frozen
 
 from hermes_trio.errors import Provenance
 from hermes_trio.wire.operations import BashArguments, ReadFileArguments, WriteFileArguments
@@ -19,7 +19,7 @@ from sandbox_daemon.isolation.cgroups import CallGroup
 from sandbox_daemon.isolation.levels import Level
 from sandbox_daemon.isolation.policy import SlotLimits
 from sandbox_daemon.process import report
-from sandbox_daemon.process.command import CommandSpec
+from sandbox_daemon.process.command import CommandSpec, Sink
 from sandbox_daemon.process.link import AgentLink, Message
 from sandbox_daemon.process.outcome import AgentLostError, AgentStartError, Outcome
 from sandbox_daemon.process.report import bash_outcome
@@ -64,7 +64,13 @@ class Terms:
 
 
 async def run_bash(
-    turn: Turn, terms: Terms, arguments: BashArguments, *, stdin: bytes, limit_s: float
+    turn: Turn,
+    terms: Terms,
+    arguments: BashArguments,
+    *,
+    stdin: bytes,
+    limit_s: float,
+    sink: Sink | None = None,
 ) -> Outcome:
     """See :meth:`SlotPool.bash`.
 
@@ -73,6 +79,7 @@ async def run_bash(
     try:
         check_limit(limit_s)
         spec = command_spec(arguments, stdin, max_drained_bytes=terms.limits.max_drained_bytes)
+        spec = evolve(spec, sink=sink)
     except BadRequestError as error:
         await trio.lowlevel.checkpoint()
         return error.outcome

@@ -15,6 +15,7 @@ from attrs import define, field
 from hermes_trio.errors import HermesTrioError, InvalidInputError, LinkLostError, Provenance, UnavailableError
 from hermes_trio.executor.config import ExecutorConfig
 from hermes_trio.executor.executor import Executor, open_executor
+from hermes_trio.executor.quiet import QuietSlot
 from hermes_trio.rollouts import trajectory
 from hermes_trio.rollouts.group import Assignment
 from hermes_trio.rollouts.record import Outcome, Stage, TrajectoryRecord
@@ -63,19 +64,29 @@ class Wrapped:
         self, trajectory_id: str, call: ToolCall, *, limit_s: float | None = None
     ) -> ToolResult:
         """Answered here when told so, else by the executor."""
-        told = self.on_execute.get(call.arguments.get("command", ""))
-        self.asked.append((call.arguments.get("command", ""), limit_s))
-        if isinstance(told, Exception):
-            await trio.lowlevel.checkpoint()
-            raise told
+        told = await self.told(call, limit_s)
         return told or await self.executor.execute(trajectory_id, call, limit_s=limit_s)
 
-    async def quiesce(self, trajectory_id: str) -> None:
+    async def told(self, call: ToolCall, limit_s: float | None) -> ToolResult | None:
+        """What this test wants for an answer."""
+        told = self.on_execute.get(call.arguments.get("command", ""))
+        self.asked.append((call.arguments.get("command", ""), limit_s))
+        await trio.lowlevel.checkpoint()
+        if isinstance(told, Exception):
+            raise told
+        return told
+
+    async def quiesce(self, trajectory_id: str) -> QuietSlot:
         """As told."""
         await trio.sleep(self.quiesce_s)
         if self.on_quiesce is not None:
             raise self.on_quiesce
-        await self.executor.quiesce(trajectory_id)
+        quiet = await self.executor.quiesce(trajectory_id)
+
+        async def execute(_trajectory_id: str, call: ToolCall, *, limit_s: float | None = None) -> ToolResult:
+            return await self.told(call, limit_s) or await quiet.execute(call, limit_s=limit_s)
+
+        return QuietSlot(trajectory_id, execute=execute, reopen=lambda _: quiet.reopen())
 
     async def release(self, trajectory_id: str, *, reset_workspace: bool = True) -> None:
         """The executor's own."""
@@ -389,9 +400,10 @@ class OneSlot:
         await trio.sleep(0.1)
         return ToolResult(True, metadata={"isolation": "ns"})
 
-    async def quiesce(self, trajectory_id: str) -> None:
+    async def quiesce(self, trajectory_id: str) -> QuietSlot:
         """At once."""
         await trio.lowlevel.checkpoint()
+        return QuietSlot(trajectory_id, execute=self.execute, reopen=lambda _: None)
 
     async def release(self, trajectory_id: str, *, reset_workspace: bool = True) -> None:
         """Takes a moment."""
