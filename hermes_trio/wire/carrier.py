@@ -197,6 +197,20 @@ class Carrier:
         self._greet(welcome)
         self._outgoing.flowing = True
 
+    def check_hello(self, hello: Hello) -> bool:
+        """Daemon: whether this hello goes on with the session (true) or begins it. Changes nothing.
+
+        Ask before a link that the session has is given up for one that has no right to it.
+
+        Raises:
+            RemoteProtocolError: neither; :meth:`accept` would raise the same.
+        """
+        check_greeting(hello, self.session_id)
+        resumed = self.begun and hello.incarnation == self._incarnation + 1
+        if not resumed and (hello.incarnation != self._incarnation or self._inbox.received):
+            raise PeerFault("another beginning of this session is meant", code=ErrorCode.SESSION)
+        return resumed
+
     def link_lost(self) -> None:
         """The link is gone; forget it and keep the session."""
         self.state = LINK_LOST[self.state]
@@ -224,12 +238,9 @@ class Carrier:
 
     def _meet(self, hello: Hello) -> bool:
         """Daemon: take a hello; returns whether the session goes on where it was."""
-        check_greeting(hello, self.session_id)
-        resumed = self.begun and hello.incarnation == self._incarnation + 1
+        resumed = self.check_hello(hello)
         if resumed:
             self._resume(hello)
-        elif hello.incarnation != self._incarnation or self._inbox.received:
-            raise PeerFault("another beginning of this session is meant", code=ErrorCode.SESSION)
         elif self.begun:
             self._window.rewind()  # the peer has not heard of the beginning yet: the same one again
         else:

@@ -145,6 +145,7 @@ class Peer:
         Raises:
             RemoteProtocolError: the hello cannot be answered.
         """
+        self._session.check_hello(hello)  # else the link that it has goes on
         self._links += 1
         number = self._links
         self._link_scope.cancel()

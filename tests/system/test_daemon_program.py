@@ -10,16 +10,29 @@ import sys
 import tempfile
 import urllib.request
 from collections.abc import Iterator
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
 import trio
 
 import hermes_trio as ht
+from hermes_trio.link.message import MessageLink
 from hermes_trio.link.websocket import open_websocket_link
 from hermes_trio.wire.codec import FrameDecoder, encode_frame
-from hermes_trio.wire.frames import Error, ErrorCode, Hello, Limits, SessionId, Welcome
+from hermes_trio.wire.frames import (
+    Call,
+    CallId,
+    Error,
+    ErrorCode,
+    Frame,
+    Heartbeat,
+    Hello,
+    Limits,
+    Result,
+    SessionId,
+    Welcome,
+)
 
 TOKEN = "t" * 64
 
@@ -158,26 +171,31 @@ async def test_garbage_ends_its_own_link_only(
 
 
 @pytest.mark.slow
-async def test_a_second_link_cannot_take_a_session_that_is_open(
+async def test_a_link_that_knows_the_id_only_cannot_take_a_session(
     daemon: tuple[subprocess.Popen[str], str],
 ) -> None:
-    """Whoever guesses or copies a session id gets nothing; the session goes on."""
+    """It does not know how often the session was begun; the session's own link goes on."""
     _, url = daemon
+    call = encode_frame(Call(call_id=CallId(1), operation="none", arguments={}), sequence=1)
     hello = encode_frame(
         Hello(protocol=1, session_id=SessionId("one"), epoch=None, received=0, limits=Limits())
     )
-    answers = []
-    async with AsyncExitStack() as stack:
-        for _ in range(2):
-            link = await stack.enter_async_context(
-                open_websocket_link(url, token=TOKEN, max_message_bytes=1 << 20, connect_timeout=5)
-            )
-            await link.send_message(hello)
-            [(_, answer)] = FrameDecoder(1 << 20).feed(await link.receive_message())
-            answers.append(answer)
-    assert isinstance(answers[0], Welcome)
-    assert isinstance(answers[1], Error)
-    assert answers[1].code is ErrorCode.SESSION
+
+    async def said(link: MessageLink, data: bytes) -> list[Frame]:
+        await link.send_message(data)
+        return [frame for _, frame in FrameDecoder(1 << 20).feed(await link.receive_message())]
+
+    def new_link() -> AbstractAsyncContextManager[MessageLink]:
+        return open_websocket_link(url, token=TOKEN, max_message_bytes=1 << 20, connect_timeout=5)
+
+    async with new_link() as owner, new_link() as thief:
+        assert [type(frame) for frame in await said(owner, hello)] == [Welcome]
+        assert [type(frame) for frame in await said(owner, call)] == [Result]
+        [error] = await said(thief, hello)
+        assert isinstance(error, Error)
+        assert error.code is ErrorCode.SESSION
+        beats = await said(owner, encode_frame(Heartbeat(nonce=1)))
+        assert Heartbeat(nonce=1, echo=True) in beats
 
 
 @pytest.mark.slow
