@@ -60,12 +60,6 @@ class FakeCall:
         if not self.output.feed(1, data):
             await room.wait()
 
-    async def wait_taken(self) -> None:
-        """Until what was printed is on its way. Cancellation: atomic."""
-        await trio.lowlevel.checkpoint()
-        if self.output is not None:
-            await self.output.wait_taken()
-
     def close(self) -> None:
         """It is over."""
         if self.output is not None:
