@@ -55,6 +55,11 @@ class Operations:
         """Whether the call waits for those before it on its slot. A release does not: it ends them."""
         return call.lease is not None and call.operation != Operation.SLOT_RELEASE
 
+    @staticmethod
+    def shares_turn(call: Call) -> bool:
+        """Whether the call may run beside others of its slot that may too."""
+        return call.operation == Operation.BASH and call.arguments.get("parallel") is True
+
     async def run(self, call: Call, *, sink: Sink | None = None) -> Outcome:
         """Run one call.
 

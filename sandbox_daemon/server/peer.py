@@ -236,10 +236,15 @@ class Peer:
             self._answer(call, Outcome(provenance=Provenance.UNAVAILABLE, error=text))
             return
         self._held_bytes += _weight(call)
-        turn = self._turnstile.enter(call.lease.slot) if call.lease and Operations.takes_turns(call) else None
+        turn = self._place_of(call)
         output = OutgoingStream(self._pump, call) if Operations.streams(call) else None
         running = self._running[call.call_id] = _Running(call, turn, output)
         self._nursery.start_soon(self._run, running)
+
+    def _place_of(self, call: Call) -> Turn | None:
+        if call.lease is None or not Operations.takes_turns(call):
+            return None
+        return self._turnstile.enter(call.lease.slot, shared=Operations.shares_turn(call))
 
     async def _run(self, running: _Running) -> None:
         """One call, from its frame to its result."""

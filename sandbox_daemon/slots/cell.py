@@ -19,6 +19,7 @@ from sandbox_daemon.isolation.policy import Launch, configuration
 from sandbox_daemon.process.kill import kill_slot
 from sandbox_daemon.process.link import AgentLink
 from sandbox_daemon.process.outcome import AgentLostError, AgentStartError
+from sandbox_daemon.slots.sharing import SharedLock
 from sandbox_daemon.slots.storage import DataDirectory
 
 logger = logging.getLogger(__name__)
@@ -56,10 +57,12 @@ class Cell:
     group: SlotGroup
     code_fd: int
     starts: trio.CapacityLimiter
-    turn: trio.Lock = field(factory=trio.Lock)
-    """Calls of one slot run one after another."""
+    turn: SharedLock = field(factory=SharedLock)
+    """Calls of one slot run one after another, but for those that share it."""
     agent: AgentProcess | None = None
     link: AgentLink | None = None
+    _killing: trio.Lock = field(factory=trio.Lock)
+    _starting: trio.Lock = field(factory=trio.Lock)
     lost: bool = False
     """It could not be shown dead: to be quarantined."""
 
@@ -132,10 +135,15 @@ class Cell:
         Cancellation: shielded, at most 2 s.
         """
         await trio.lowlevel.cancel_shielded_checkpoint()
-        if self.lost:
-            return False
+        with trio.CancelScope(shield=True):
+            async with self._killing:  # calls that share the slot may all come to this
+                return not self.lost and await self._kill()
+        return False
+
+    async def _kill(self) -> bool:
         agent, link = self.agent, self.link
         if agent is None or link is None:
+            await trio.lowlevel.cancel_shielded_checkpoint()
             return True
         dead = await kill_slot(agent)
         link.close()
@@ -159,18 +167,22 @@ class Cell:
         return self.link
 
     async def restart(self, *, network: bool | None) -> AgentLink:
-        """A fresh agent on the same workspace.
+        """A fresh agent on the same workspace, unless somebody else has just started one.
 
         Cancellation: atomic; a later call starts what is missing.
 
         Raises:
             AgentStartError, AgentLostError: there is none to be had.
         """
-        wanted = self.network if network is None else network
+        async with self._starting:
+            ready = self.link_if_ready(network=network)
+            return ready or await self._restart(network=self.network if network is None else network)
+
+    async def _restart(self, *, network: bool) -> AgentLink:
         await self.stop()
         with contextlib.suppress(OSError):  # what cannot be mended is the start's to report
             self.storage.mend_slot(self.slot)
-        await self.start(network=wanted)
+        await self.start(network=network)
         assert self.link is not None
         return self.link
 

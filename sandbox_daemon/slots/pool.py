@@ -291,8 +291,10 @@ class SlotPool:
         Raises:
             StaleLeaseError: the lease is not good; nothing ran.
         """
+        self._table.check(lease)
         self._network_wanted = arguments.allow_network and self._config.network
-        turn = self._turn(lease)
+        shared = arguments.parallel and self._can_share(lease, network=self._network_wanted)
+        turn = self._turn(lease, shared=shared)
         return await run_bash(turn, self._terms, arguments, stdin=stdin, limit_s=limit_s, sink=sink)
 
     async def read_file(self, lease: Lease, arguments: ReadFileArguments) -> Outcome:
@@ -327,11 +329,15 @@ class SlotPool:
         """
         await run_quiesce(self._turn(lease))
 
-    def _turn(self, lease: Lease) -> Turn:
+    def _can_share(self, lease: Lease, *, network: bool) -> bool:
+        """Calls have groups of their own, and no other agent has to be started first."""
+        return self.setting.grouped and self._cells[lease.slot].link_if_ready(network=network) is not None
+
+    def _turn(self, lease: Lease, *, shared: bool = False) -> Turn:
         self._table.check(lease)
         scopes = self._scopes.setdefault(lease.slot, set())
         cell = self._cells[lease.slot]
-        return Turn(self._table, cell, lease, scopes=scopes, quarantine=self._quarantine)
+        return Turn(self._table, cell, lease, shared=shared, scopes=scopes, quarantine=self._quarantine)
 
     # --- life -----------------------------------------------------------------------------------------------
 

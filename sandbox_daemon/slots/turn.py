@@ -13,17 +13,20 @@ from sandbox_daemon.slots.table import SlotTable, StaleLeaseError
 
 
 class Turn:
-    """The slot to oneself, as long as the lease is good. A release cancels the body, and the block ends.
+    """The slot to oneself, or shared, as long as the lease is good.
+
+    A release of the lease cancels the body, and the block ends.
 
     Args:
         table: says whether the lease is good.
         cell: the slot.
         lease: the right to it.
+        shared: with other calls that share it.
         scopes: where a release finds whom to cancel.
         quarantine: told when the slot could not be shown dead.
     """
 
-    __slots__ = ("_cell", "_lease", "_quarantine", "_scope", "_scopes", "_table")
+    __slots__ = ("_cell", "_lease", "_quarantine", "_scope", "_scopes", "_shared", "_table")
 
     def __init__(
         self,
@@ -31,12 +34,14 @@ class Turn:
         cell: Cell,
         lease: Lease,
         *,
+        shared: bool = False,
         scopes: set[trio.CancelScope],
         quarantine: Callable[[Cell, str], None],
     ) -> None:
         self._table = table
         self._cell = cell
         self._lease = lease
+        self._shared = shared
         self._scopes = scopes
         self._quarantine = quarantine
         self._scope = trio.CancelScope()
@@ -46,7 +51,7 @@ class Turn:
 
         Cancellation: atomic; the turn is not taken.
         """
-        await self._cell.turn.acquire()
+        await self._cell.turn.acquire(shared=self._shared)
         try:
             self._table.check(self._lease)
         except StaleLeaseError:

@@ -34,3 +34,28 @@ async def test_wait_now_returns_when_the_turn_has_begun() -> None:
     """Waiting for a turn that has come does not block."""
     turn = Turnstile().enter(A)
     await turn.wait_now()
+
+
+def test_those_who_share_have_their_turn_together() -> None:
+    """As long as nobody who does not is between them."""
+    turnstile = Turnstile()
+    first, second = (turnstile.enter(A, shared=True) for _ in range(2))
+    alone = turnstile.enter(A)
+    third, fourth = (turnstile.enter(A, shared=True) for _ in range(2))
+    assert [turn.is_now for turn in (first, second, alone, third)] == [True, True, False, False]
+    assert repr(turnstile) == "<Turnstile 1 slots in use, 3 calls waiting>"
+    turnstile.leave(first)
+    assert not alone.is_now
+    turnstile.leave(second)
+    assert (alone.is_now, third.is_now) == (True, False)
+    turnstile.leave(alone)
+    assert (third.is_now, fourth.is_now) == (True, True)
+
+
+def test_one_who_gives_up_between_them_joins_them() -> None:
+    """Then nobody is between them."""
+    turnstile = Turnstile()
+    first = turnstile.enter(A, shared=True)
+    alone, last = turnstile.enter(A), turnstile.enter(A, shared=True)
+    turnstile.leave(alone)
+    assert (first.is_now, last.is_now) == (True, True)
