@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from hermes_trio.executor.executor import Executor as Executor
     from hermes_trio.executor.executor import ExecutorStatistics as ExecutorStatistics
     from hermes_trio.executor.executor import open_executor as open_executor
+    from hermes_trio.executor.options import CallOptions as CallOptions
     from hermes_trio.executor.quiet import QuietSlot as QuietSlot
     from hermes_trio.executor.stream import (
         OutputChunk as OutputChunk,
@@ -65,6 +66,7 @@ _MODULES = {
     "Backend": "hermes_trio.backends.base",
     "BrokenLinkError": "hermes_trio.errors",
     "BusyError": "hermes_trio.errors",
+    "CallOptions": "hermes_trio.executor.options",
     "ChatClient": "hermes_trio.models.chat",
     "ClosedError": "hermes_trio.errors",
     "Executor": "hermes_trio.executor.executor",

@@ -12,6 +12,7 @@ from attrs import evolve, frozen
 from hermes_trio.backends.base import Backend
 from hermes_trio.errors import ClosedError, Provenance
 from hermes_trio.executor.config import ExecutorConfig
+from hermes_trio.executor.options import CallOptions
 from hermes_trio.executor.plan import Plan, Refuse, RunHandler, RunInSlot, plan_call
 from hermes_trio.executor.quiet import QuietSlot, refused
 from hermes_trio.executor.results import check_quiesced, result_of, result_of_failure
@@ -95,7 +96,12 @@ class Executor:
         return self._config
 
     async def execute(
-        self, trajectory_id: str, call: ToolCall, *, limit_s: float | None = None
+        self,
+        trajectory_id: str,
+        call: ToolCall,
+        *,
+        limit_s: float | None = None,
+        options: CallOptions | None = None,
     ) -> ToolResult:
         """Run one tool call in its trajectory's slot and return how it ended.
 
@@ -112,6 +118,7 @@ class Executor:
             call: what to run.
             limit_s: seconds it may run, clamped to 1..600; queues are not charged. ``None``: the call's own
                 ``timeout`` argument, else ``config.default_limit_s``.
+            options: how a command is to be run; ``None``: the defaults.
 
         Raises:
             ClosedError: the executor was closed.
@@ -144,7 +151,7 @@ class Executor:
     ) -> ToolResult:
         self._check_open()
         entered = trio.current_time()
-        plan = plan_call(call, registry=self._registry, config=self._config, limit_s=limit_s)
+        plan = plan_call(call, registry=self._registry, config=self._config, limit_s=limit_s, options=options)
         self._in_flight += 1
         try:
             result = await self._carry_out(trajectory_id, call, plan)

@@ -15,6 +15,7 @@ from attrs import frozen
 
 from hermes_trio.errors import Provenance
 from hermes_trio.executor.config import MAX_LIMIT_S, MIN_LIMIT_S, ExecutorConfig
+from hermes_trio.executor.options import CallOptions
 from hermes_trio.tools.arguments import argument_problems
 from hermes_trio.tools.calls import ToolCall, ToolResult
 from hermes_trio.tools.registry import ToolRegistry
@@ -64,7 +65,12 @@ class _UnusableError(Exception):
 
 
 def plan_call(
-    call: ToolCall, *, registry: ToolRegistry, config: ExecutorConfig, limit_s: float | None = None
+    call: ToolCall,
+    *,
+    registry: ToolRegistry,
+    config: ExecutorConfig,
+    limit_s: float | None = None,
+    options: CallOptions | None = None,
 ) -> Plan:
     """Decide what to do with a call.
 
@@ -73,6 +79,7 @@ def plan_call(
         registry: the tools that exist here.
         config: the rights and limits that hold here.
         limit_s: the caller's limit in seconds; ``None``: the model's ``timeout`` argument, else the default.
+        options: how the caller wants a command to be run.
     """
     tool = registry.tool(call.name)
     if tool is None:
@@ -93,14 +100,19 @@ def plan_call(
         return RunHandler(tool=tool, limit_s=limit_s)
     if tool.schema.external:
         return AskToolServer(tool=tool, limit_s=limit_s)
-    return _in_slot(tool, call, config, limit_s)
+    return _in_slot(tool, call, config, limit_s, options)
 
 
-def _in_slot(tool: Tool, call: ToolCall, config: ExecutorConfig, limit_s: float) -> Plan:
+def _in_slot(
+    tool: Tool, call: ToolCall, config: ExecutorConfig, limit_s: float, options: CallOptions | None
+) -> Plan:
     try:
         operation, arguments, payload = _BUILDERS[tool.runs_as](call.arguments, config)
     except _UnusableError as exc:
         return refuse(call, str(exc))
+    if options is not None and operation is Operation.BASH:
+        arguments = {**arguments, **options.arguments()}
+        payload = payload if options.stdin is None else options.stdin
     return RunInSlot(tool=tool, operation=operation, arguments=arguments, payload=payload, limit_s=limit_s)
 
 

@@ -16,6 +16,7 @@ from hermes_trio.errors import (
     UnavailableError,
 )
 from hermes_trio.tools.calls import ToolCall, ToolResult
+from hermes_trio.tools.streams import Streams
 from hermes_trio.wire.frames import Result
 from hermes_trio.wire.operations import BashArguments, Operation
 
@@ -42,6 +43,7 @@ def result_of(
         metadata=metadata,
         uniq_id=call.uniq_id,
         provenance=result.provenance,
+        streams=_streams_of(result, arguments) if operation is Operation.BASH and result.segments else None,
     )
 
 
@@ -100,10 +102,28 @@ def _segments(result: Result) -> list[bytes]:
     return parts
 
 
+def _head_bytes(arguments: Mapping[str, Any]) -> int:
+    """Of a stream that was cut."""
+    kept_bytes: int = arguments.get("max_output_bytes", _DEFAULT_KEPT_BYTES)
+    return kept_bytes // 2
+
+
+def _streams_of(result: Result, arguments: Mapping[str, Any]) -> Streams:
+    stdout, stderr = _segments(result)
+    return Streams(
+        stdout=stdout,
+        stderr=stderr,
+        stdout_bytes=result.data["stdout_bytes"],
+        stderr_bytes=result.data["stderr_bytes"],
+        head_bytes=_head_bytes(arguments),
+        order=result.data.get("order", ()),
+    )
+
+
 def _compose_bash(result: Result, arguments: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Standard output, then standard error under a heading: the ancestor's shape, which models know."""
     data = dict(result.data)
-    head_bytes = arguments.get("max_output_bytes", _DEFAULT_KEPT_BYTES) // 2
+    head_bytes = _head_bytes(arguments)
     kept_stdout, kept_stderr = _segments(result)
     stdout = _with_gap(kept_stdout, total_bytes=data["stdout_bytes"], head_bytes=head_bytes)
     stderr = _with_gap(kept_stderr, total_bytes=data["stderr_bytes"], head_bytes=head_bytes)

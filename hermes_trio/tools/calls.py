@@ -9,6 +9,7 @@ from uuid import uuid4
 from attrs import field, frozen
 
 from hermes_trio.errors import Provenance
+from hermes_trio.tools.streams import Streams
 
 
 def _new_id() -> str:
@@ -43,6 +44,7 @@ class ToolResult:
         metadata: figures of the run; for ``bash`` see :class:`hermes_trio.wire.operations.BashReport`.
         uniq_id: the call's.
         provenance: who is responsible for this ending.
+        streams: what a command printed, as bytes; ``None`` where there was none.
     """
 
     success: bool
@@ -51,3 +53,4 @@ class ToolResult:
     metadata: Mapping[str, Any] = field(factory=dict)
     uniq_id: str | None = None
     provenance: Provenance = Provenance.OK
+    streams: Streams | None = field(default=None, repr=False, eq=False, kw_only=True)

@@ -9,6 +9,7 @@ import pytest
 
 from hermes_trio.errors import InvalidInputError, Provenance
 from hermes_trio.executor.config import ExecutorConfig
+from hermes_trio.executor.options import CallOptions
 from hermes_trio.executor.plan import (
     AskToolServer,
     Plan,
@@ -224,3 +225,25 @@ def test_settings_out_of_range_are_named(setting: dict[str, Any]) -> None:
 def test_the_token_is_not_shown() -> None:
     """A config ends up in logs."""
     assert "s3cret" not in repr(ExecutorConfig(tool_server_token="s3cret"))
+
+
+def test_a_callers_options_go_with_a_command_and_with_nothing_else() -> None:
+    """What is not asked for is not sent; what the model says of standard input gives way."""
+    options = CallOptions(parallel=True, stdin=b"x", environment={"A": "b"}, no_output_limit_s=2.0)
+    call = ToolCall(name="bash", arguments={"command": "cat", "stdin": "theirs"})
+    plan = plan_call(call, registry=REGISTRY, config=ExecutorConfig(), options=options)
+    assert isinstance(plan, RunInSlot)
+    assert plan.payload == b"x"
+    assert {name: plan.arguments[name] for name in ("parallel", "environment", "no_output_limit_s")} == {
+        "parallel": True,
+        "environment": {"A": "b"},
+        "no_output_limit_s": 2.0,
+    }
+    assert not {"sha256", "max_output_bytes"} & set(plan.arguments)
+    read = ToolCall(name="read_file", arguments={"path": "f"})
+    plan = plan_call(read, registry=REGISTRY, config=ExecutorConfig(), options=options)
+    assert isinstance(plan, RunInSlot)
+    assert (plan.payload, set(plan.arguments)) == (b"", {"path"})
+    plan = plan_call(call, registry=REGISTRY, config=ExecutorConfig(), options=CallOptions())
+    assert isinstance(plan, RunInSlot)
+    assert plan.payload == b"theirs"
