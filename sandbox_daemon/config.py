@@ -7,13 +7,19 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from attrs import frozen
+from attrs import field, frozen
 
 from hermes_trio.errors import InvalidInputError
 from sandbox_daemon.isolation.levels import Policy
+from sandbox_daemon.isolation.policy import SlotLimits
+from sandbox_daemon.isolation.uids import DEFAULT_BASE
 
 MAX_SLOTS = 4096
 MIN_TOKEN_LENGTH = 32
+MIN_DISK_BYTES = 8 << 20
+MIN_MEMORY_BYTES = 32 << 20
+"""Below it not even the agent and a shell come up."""
+MIN_UID, MAX_UID = 1000, (1 << 32) - (1 << 20)
 TOKEN_VARIABLE = "SANDBOX_DAEMON_TOKEN"  # noqa: S105 - the variable's name
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -30,6 +36,9 @@ class DaemonConfig:
         tokens: bearer tokens that are accepted; two of them while one replaces the other.
         ready_file: where to say that the daemon serves; written atomically.
         isolation: what to do where the host cannot isolate.
+        limits: of each slot.
+        warm_slots: how many are kept ready while nobody wants them; ``None``: all.
+        uid_base: where the slots' uids begin, when the daemon is root.
         network: whether a slot whose call asks for it gets the host's network.
         max_connections: websockets open at once.
         max_calls: calls offered and not answered, for each connection.
@@ -44,9 +53,12 @@ class DaemonConfig:
     port: int = 0
     slots: int = 8
     data_dir: Path
-    tokens: tuple[str, ...] = ()
+    tokens: tuple[str, ...] = field(default=(), repr=False)
     ready_file: Path | None = None
     isolation: Policy = Policy.REQUIRED
+    limits: SlotLimits = field(factory=SlotLimits)
+    warm_slots: int | None = None
+    uid_base: int = DEFAULT_BASE
     network: bool = True
     max_connections: int = 1024
     max_calls: int = 4096
@@ -82,6 +94,7 @@ def build_parser() -> argparse.ArgumentParser:
         "is and say so; none: run commands as plain processes, for trusted code only",
     )
     add("--no-network", action="store_true", help="never give a slot the host's network, whatever is asked")
+    _add_slot_options(parser.add_argument_group("each slot", _SLOT_HELP))
     add("--drain-grace-s", type=float, default=5.0, help="seconds running calls may finish in on SIGTERM")
     add(
         "--lease-grace-s",
@@ -97,6 +110,71 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+_SLOT_HELP = "Sizes take K, M, G or T; 0 leaves a bound to the host. What this host can hold: --probe."
+_DEFAULTS = SlotLimits()
+
+
+def _add_slot_options(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--warm-slots", type=int, help="keep so many ready while nobody wants them (default: all)")
+    add(
+        "--slot-processes",
+        type=int,
+        default=_DEFAULTS.max_processes,
+        help=f"processes and threads at once (default: {_DEFAULTS.max_processes})",
+    )
+    add("--slot-memory", default="1G", help="memory, with /tmp and page cache, without swap (default: 1G)")
+    add("--slot-cpus", type=float, default=_DEFAULTS.cpus, help="processor time, in cores (default: 1)")
+    add("--slot-disk", default="2G", help="size of the workspace's file system (default: 2G)")
+    add(
+        "--slot-files",
+        type=int,
+        default=_DEFAULTS.max_files,
+        help=f"files of the workspace (default: {_DEFAULTS.max_files})",
+    )
+    add("--slot-output", default="4G", help="end a command that prints more (default: 4G)")
+    add("--no-ptrace", action="store_true", help="no debuggers inside slots")
+    add("--uid-base", type=int, default=DEFAULT_BASE, help=f"first uid for slots (default: {DEFAULT_BASE})")
+
+
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+def read_size(text: str, *, field: str) -> int:
+    """Bytes. ``InvalidInputError`` for what is no size."""
+    number, unit = (text[:-1], text[-1].upper()) if text[-1:].isalpha() else (text, "")
+    if not number.isascii() or not number.isdigit() or unit not in _UNITS:
+        raise InvalidInputError(f"must be a size like 512M or 2G, not {text!r}", field=field)
+    return int(number) * _UNITS[unit]
+
+
+def read_limits(options: argparse.Namespace) -> SlotLimits:
+    """Check the options that bound a slot.
+
+    Raises:
+        InvalidInputError: an option cannot be used; the text names it.
+    """
+    for name in ("slot_processes", "slot_cpus", "slot_files"):
+        value = getattr(options, name)
+        if not 0 <= value < 1e9:  # also refuses NaN
+            raise InvalidInputError(f"must be 0 or more, not {value}", field="--" + name.replace("_", "-"))
+    disk_bytes = read_size(options.slot_disk, field="--slot-disk")
+    if 0 < disk_bytes < MIN_DISK_BYTES:
+        raise InvalidInputError(f"must be at least {MIN_DISK_BYTES >> 20}M, or 0", field="--slot-disk")
+    memory_bytes = read_size(options.slot_memory, field="--slot-memory")
+    if 0 < memory_bytes < MIN_MEMORY_BYTES:
+        raise InvalidInputError(f"must be at least {MIN_MEMORY_BYTES >> 20}M, or 0", field="--slot-memory")
+    return SlotLimits(
+        max_processes=options.slot_processes,
+        memory_bytes=memory_bytes,
+        cpus=options.slot_cpus,
+        disk_bytes=disk_bytes,
+        max_files=options.slot_files or _DEFAULTS.max_files,
+        max_drained_bytes=read_size(options.slot_output, field="--slot-output") or 1 << 62,
+        ptrace=not options.no_ptrace,
+    )
+
+
 def read_config(options: argparse.Namespace, environment: Mapping[str, str]) -> DaemonConfig:
     """Check the options.
 
@@ -107,6 +185,10 @@ def read_config(options: argparse.Namespace, environment: Mapping[str, str]) -> 
         raise InvalidInputError("is required", field="--data-dir")
     if not 1 <= options.slots <= MAX_SLOTS:
         raise InvalidInputError(f"must be between 1 and {MAX_SLOTS}, not {options.slots}", field="--slots")
+    if options.warm_slots is not None and not 0 <= options.warm_slots <= options.slots:
+        raise InvalidInputError(f"must be between 0 and {options.slots}", field="--warm-slots")
+    if not MIN_UID <= options.uid_base <= MAX_UID:
+        raise InvalidInputError(f"must be between {MIN_UID} and {MAX_UID}", field="--uid-base")
     if not 0 <= options.port <= 65_535:
         raise InvalidInputError(f"must be between 0 and 65535, not {options.port}", field="--port")
     for name in ("drain_grace_s", "lease_grace_s"):
@@ -131,6 +213,9 @@ def read_config(options: argparse.Namespace, environment: Mapping[str, str]) -> 
         tokens=tokens,
         ready_file=options.ready_file,
         isolation=options.isolation,
+        limits=read_limits(options),
+        warm_slots=options.warm_slots,
+        uid_base=options.uid_base,
         network=not options.no_network,
         drain_grace_s=options.drain_grace_s,
         lease_grace_s=options.lease_grace_s,

@@ -82,6 +82,7 @@ async def open_local_backend(
     start_limit_s: float = 30.0,
     stop_grace_s: float = 10.0,
     restarts: RestartPolicy | None = None,
+    daemon_options: Sequence[str] = (),
     program: Sequence[str] = DAEMON_PROGRAM,
 ) -> AsyncIterator[LocalBackend]:
     """Start sandbox daemons on this machine, keep them running for the block, and stop them at its end.
@@ -100,6 +101,8 @@ async def open_local_backend(
         start_limit_s: seconds a daemon may take until it serves.
         stop_grace_s: seconds a daemon may take to stop in order; then it is killed.
         restarts: how often a daemon that died is started again; ``None``: 5 times a minute.
+        daemon_options: more for each daemon's command line, for instance ``["--slot-memory", "4G"]``; see
+            ``sandbox-daemon --help``.
         program: what to run instead of our daemon; for tests.
 
     Yields:
@@ -120,7 +123,11 @@ async def open_local_backend(
         for number, share in enumerate(shares):
             plan = _Plan(
                 name=f"local-{number}",
-                argv=(*program, *_arguments(places, f"daemon-{number}", share, isolation)),
+                argv=(
+                    *program,
+                    *_arguments(places, f"daemon-{number}", share, isolation),
+                    *daemon_options,
+                ),
                 token=token,
                 start_limit_s=start_limit_s,
                 stop_grace_s=stop_grace_s,

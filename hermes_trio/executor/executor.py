@@ -127,7 +127,7 @@ class Executor:
         if trajectory_id in self._quiet:
             await trio.lowlevel.checkpoint()
             return self._counted(refused(call, trajectory_id), 0.0)
-        return await self._execute(trajectory_id, call, limit_s=limit_s)
+        return await self._execute(trajectory_id, call, limit_s=limit_s, options=options)
 
     def stream(self, trajectory_id: str, call: ToolCall, *, limit_s: float | None = None) -> ToolStream:
         """Run one tool call and have its output as it is printed: an async iterator of chunks.
@@ -147,7 +147,12 @@ class Executor:
         return ToolStream(self, trajectory_id, call, limit_s)
 
     async def _execute(
-        self, trajectory_id: str, call: ToolCall, *, limit_s: float | None = None
+        self,
+        trajectory_id: str,
+        call: ToolCall,
+        *,
+        limit_s: float | None = None,
+        options: CallOptions | None = None,
     ) -> ToolResult:
         self._check_open()
         entered = trio.current_time()

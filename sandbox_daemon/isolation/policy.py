@@ -44,6 +44,7 @@ class SlotLimits:
         disk_bytes: size of the file system that the workspace is on, where the host has volumes.
         max_files: its inodes.
         max_drained_bytes: a command that prints more, both streams together, is ended.
+        ptrace: debuggers may be used inside; nobody else is there to trace.
         tmp_bytes: size of ``/tmp`` and of ``/dev/shm``, each; memory until it is freed.
     """
 
@@ -55,6 +56,7 @@ class SlotLimits:
     disk_bytes: int = 2 * 1024 * _MIB
     max_files: int = 200_000
     max_drained_bytes: int = 4 * 1024 * _MIB
+    ptrace: bool = True
     tmp_bytes: int = 256 * _MIB
 
 
@@ -224,7 +226,8 @@ def configuration(
     mode = sweep_mode(launch.level, own_uid=launch.uid is not None)
     # Where there is no network namespace the filter is what cuts the network.
     sockets = launch.network or launch.level is Level.NS
-    program = build_filter(machine, sockets=sockets) if launch.seccomp else b""
+    ptrace = launch.limits.ptrace
+    program = build_filter(machine, sockets=sockets, ptrace=ptrace) if launch.seccomp else b""
     temporary = _TEMPORARY if launch.level is Level.NS else str(Path(launch.workspace).parent / "tmp")
     environment = protocol.pack_environment(slot_environment(root, temporary))
     files = launch.limits.max_open_files, launch.limits.max_file_bytes

@@ -82,6 +82,8 @@ _DENIED: Final[tuple[tuple[str, int, int], ...]] = (
     ("sysfs", 139, -1),
 )
 
+_PTRACE: Final = ("ptrace", 101, 117)
+
 _CLONE: Final = {"x86_64": 56, "aarch64": 220}
 _CLONE3: Final = 435
 _SOCKET: Final = {"x86_64": 41, "aarch64": 198}
@@ -122,18 +124,20 @@ def deny(code: int) -> int:
     return _ERRNO | code
 
 
-def denied_calls(machine: str) -> dict[str, int]:
+def denied_calls(machine: str, *, ptrace: bool = True) -> dict[str, int]:
     """Names and numbers of the calls that are denied whatever their arguments."""
-    numbers = {name: x86 if machine == "x86_64" else arm for name, x86, arm in _DENIED}
+    denied = _DENIED if ptrace else (*_DENIED, _PTRACE)
+    numbers = {name: x86 if machine == "x86_64" else arm for name, x86, arm in denied}
     return {name: number for name, number in numbers.items() if number >= 0}
 
 
-def build_filter(machine: str, *, sockets: bool) -> bytes:
+def build_filter(machine: str, *, sockets: bool, ptrace: bool = True) -> bytes:
     """The program for ``seccomp(2)``; empty for machines we have no table for.
 
     Args:
         machine: as in ``os.uname().machine``.
         sockets: false refuses every socket family but ``AF_UNIX``: the network cut of level ``uid``.
+        ptrace: false refuses debuggers.
     """
     if machine not in _ARCHES:
         return b""
@@ -141,7 +145,7 @@ def build_filter(machine: str, *, sockets: bool) -> bytes:
     rules.append(_statement(_LOAD, _NUMBER))
     if machine == "x86_64":
         rules += [_jump(_JUMP_AT_LEAST, _X32_BIT, 0, 1), _statement(_RETURN, deny(errno.ENOSYS))]
-    for number in denied_calls(machine).values():
+    for number in denied_calls(machine, ptrace=ptrace).values():
         rules += _refuse(number, errno.EPERM)
     rules += _refuse(_CLONE3, errno.ENOSYS)
     rules += _inspect(_CLONE[machine], _ARGUMENT_0, ((_JUMP_ANY_BIT, _NEW_NAMESPACES, True),), errno.EPERM)

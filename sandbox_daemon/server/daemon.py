@@ -45,7 +45,14 @@ async def run_daemon(config: DaemonConfig) -> None:
     """
     isolation = await probe(config.isolation, config.data_dir)
     raise_file_limit()
-    pool_config = SlotPoolConfig(slots=config.slots, data_dir=config.data_dir, network=config.network)
+    pool_config = SlotPoolConfig(
+        slots=config.slots,
+        data_dir=config.data_dir,
+        network=config.network,
+        uid_base=config.uid_base,
+        limits=config.limits,
+        warm_slots=config.warm_slots,
+    )
     for number in _STOP_SIGNALS:
         # What the receiver puts back at its end: a second signal must not kill us on the way out.
         signal.signal(number, signal.SIG_IGN)
@@ -117,7 +124,7 @@ def health(host: Host, sessions: Sessions, isolation: Isolation) -> Mapping[str,
     return {
         "status": "draining" if host.draining.is_set() else "ok",
         "slots": host.slots,
-        "available": slots.ready,
+        "available": slots.ready + slots.cold,
         "executing": slots.leased,
         "quarantined": slots.quarantined,
         "connections": sessions.linked,

@@ -93,6 +93,17 @@ class Cell:
         if processes or entries:
             raise AgentStartError(f"a fresh slot has {processes} processes, and files: {bool(entries)}")
 
+    async def rest(self) -> None:
+        """Kill and an empty folder, without an agent; :meth:`renew` makes it usable.
+
+        Cancellation: poisons; the slot must be renewed before use.
+
+        Raises:
+            AgentLostError: it could not be shown dead; quarantine it.
+        """
+        await self.stop()
+        self.storage.discard_slot(self.slot)
+
     async def start(self, *, network: bool) -> None:
         """Starts an agent on the folder as it is.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import random
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
@@ -39,6 +40,7 @@ logger = logging.getLogger(__name__)
 
 _SHUTDOWN_LIMIT_S: Final = 10.0
 _CLOSE_LIMIT_S: Final = 20.0
+_REFILL_JITTER_S: Final = 0.05
 
 
 @frozen(kw_only=True)
@@ -52,6 +54,8 @@ class SlotPoolConfig:
             and its report says so.
         uid_base: first of the uids that slots may have, when the daemon is root.
         limits: bounds of each slot.
+        warm_slots: how many are kept ready while nobody wants them; ``None``: all. The others cost no memory,
+            and whoever gets one waits until it is started, some ten milliseconds.
     """
 
     slots: int
@@ -59,13 +63,15 @@ class SlotPoolConfig:
     network: bool = True
     uid_base: int = DEFAULT_BASE
     limits: SlotLimits = field(factory=SlotLimits)
+    warm_slots: int | None = None
 
 
 @frozen(kw_only=True)
 class SlotPoolStatistics:
     """Where the slots are, and who waits.
 
-    ``starting`` counts slots that have never been ready, ``dirty`` those being reset or kept on request.
+    ``starting`` counts slots that are being started, ``cold`` those without an agent, ``dirty`` those being
+    reset or kept on request.
     """
 
     slots: int
@@ -74,6 +80,7 @@ class SlotPoolStatistics:
     dirty: int
     quarantined: int
     starting: int
+    cold: int
     waiting: int
     trash: int
 
@@ -96,6 +103,8 @@ class SlotPool:
         self._nursery = nursery
         self._cells = site.cells(nursery)
         self._table = SlotTable.of(self._cells)
+        self._warm_mark = len(self._cells) if config.warm_slots is None else config.warm_slots
+        self._hurry = trio.Event()
         self._arrivals: dict[int, tuple[trio.Event, list[Lease]]] = {}
         self._released: dict[SlotId, trio.Event] = {}
         self._scopes: dict[SlotId, set[trio.CancelScope]] = {}
@@ -118,6 +127,7 @@ class SlotPool:
             dirty=counts[SlotState.DIRTY],
             quarantined=counts[SlotState.QUARANTINED],
             starting=counts[SlotState.NEW],
+            cold=counts[SlotState.COLD],
             waiting=self._table.waiting,
             trash=self._site.trash_count,
         )
@@ -143,8 +153,11 @@ class SlotPool:
         await trio.lowlevel.checkpoint_if_cancelled()
         ticket, grant = self._table.request(User(owner, trajectory_id))
         if grant is None:
+            self._hurry.set()
+            self._hurry = trio.Event()
             self._serve_waiters()
             return await self._wait_grant(ticket)
+        self._refill()
         await trio.lowlevel.cancel_shielded_checkpoint()
         return grant.lease
 
@@ -236,16 +249,48 @@ class SlotPool:
         slot = self._table.wanted()
         if slot is not None:
             self._begin_reset(slot)
+        self._refill()
+
+    def _refill(self) -> None:
+        """Starts cold slots: as many as are waited for, and up to the mark."""
+        while (slot := self._table.warm(self._warm_mark)) is not None:
+            self._nursery.start_soon(self._warm, self._cells[slot], name=f"start of {slot}")
+
+    async def _warm(self, cell: Cell) -> None:
+        async with cell.turn:
+            await self._unhurried()
+            await self._renew(cell)
+
+    async def _unhurried(self) -> None:
+        """Off the path of the calls, and not all daemons of a host in step; at once when somebody waits."""
+        if self._table.waiting:
+            await trio.lowlevel.checkpoint()
+            return
+        with trio.move_on_after(random.uniform(0, _REFILL_JITTER_S)):  # noqa: S311 - no secret
+            await self._hurry.wait()
+        await trio.lowlevel.checkpoint()
 
     async def _reset(self, cell: Cell) -> None:
         """A dirty slot becomes ready, or is quarantined. Never raises for what the slot did."""
         try:
             async with cell.turn:
                 await self._site.bound_trash()
-                await self._renew(cell)
+                if self._table.is_spare(self._warm_mark):
+                    await self._rest(cell)
+                else:
+                    await self._renew(cell)
         finally:
             self._released.pop(cell.slot).set()
             self._site.sweep_trash()
+
+    async def _rest(self, cell: Cell) -> None:
+        try:
+            await cell.rest()
+        except AgentLostError as error:
+            self._quarantine(cell, str(error))
+        else:
+            self._table.cool(cell.slot)
+        self._refill()  # somebody may have begun to wait meanwhile
 
     async def _renew(self, cell: Cell) -> None:
         try:
@@ -268,6 +313,7 @@ class SlotPool:
         logger.error("%s is quarantined: %s", cell.slot, why)
         self._last_failure = why
         self._table.quarantine(cell.slot)
+        self._refill()
         if self._table.counts()[SlotState.QUARANTINED] == len(self._cells):
             for arrived, _ in self._arrivals.values():
                 arrived.set()
@@ -349,10 +395,13 @@ class SlotPool:
         Raises:
             UnavailableError: not one came up.
         """
+        warm = list(self._cells.values())[: max(1, self._warm_mark)]
+        for slot in list(self._cells)[len(warm) :]:
+            self._table.cool(slot)
         async with trio.open_nursery() as nursery:
-            for cell in self._cells.values():
+            for cell in warm:
                 nursery.start_soon(self._renew, cell)
-        if self._table.counts()[SlotState.QUARANTINED] == len(self._cells):
+        if self._table.counts()[SlotState.QUARANTINED] >= len(warm):
             raise UnavailableError(
                 f"No slot could be started: {self._last_failure}.", mend="Run `hermes-trio doctor`."
             )

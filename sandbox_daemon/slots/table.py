@@ -2,14 +2,17 @@
 
 ::
 
+    COLD ──warm──> NEW
     NEW ──ready──> READY ──lease──> LEASED ──release──> DIRTY ──ready──> READY
                      ^                 │                  │  ^
                      │                 │                  │  └─ release(keep): stays DIRTY, kept for its
                     owner │                 │                  └──lease by that owner, as it is──>
                      LEASED
+    NEW, DIRTY ──cool──> COLD
     any state ──quarantine──> QUARANTINED (for good)
 
-Two rules: everything that changes a slot's state is in this file; a slot is handed out only from READY, or
+A cold slot has no agent: more slots may be offered than are worth their memory while nobody wants them. Two
+rules: everything that changes a slot's state is in this file; a slot is handed out only from READY, or
 from DIRTY to the owner who asked for it to be kept. An epoch counts the changes of hands; a lease with
 another epoch than the slot's is stale and nothing is done for it.
 
@@ -41,6 +44,7 @@ class StaleLeaseError(Exception):
 class SlotState(StrEnum):
     """Where a slot is in its life."""
 
+    COLD = "cold"
     NEW = "new"
     READY = "ready"
     LEASED = "leased"
@@ -83,13 +87,18 @@ class SlotTable:
     """Who waits, by owner; none is empty; the owner whose turn it is comes first."""
     _owners: dict[int, str] = field(factory=dict)
     """Of each ticket that waits."""
+    _cold: deque[SlotId] = field(factory=deque)
+    _starting: int = 0
+    """Slots that are NEW."""
     _kept: OrderedDict[SlotId, User] = field(factory=OrderedDict)
     _tickets: int = 0
 
     @classmethod
     def of(cls, slots: Iterable[SlotId]) -> SlotTable:
         """A table of new slots."""
-        return cls({slot: _Slot() for slot in slots})
+        table = cls({slot: _Slot() for slot in slots})
+        table._starting = len(table._slots)
+        return table
 
     def __repr__(self) -> str:
         counts = " ".join(f"{state.value}={count}" for state, count in self.counts().items() if count)
@@ -165,11 +174,35 @@ class SlotTable:
             assert slot.user is not None
             self._kept[lease.slot] = slot.user
 
+    def cool(self, slot_id: SlotId) -> None:
+        """NEW or DIRTY to COLD: it has no agent and nothing in it."""
+        slot = self._slots[slot_id]
+        if slot.state not in (SlotState.NEW, SlotState.DIRTY) or slot.kept:
+            raise ValueError(f"slot {slot_id} is {slot.state.value}")
+        self._starting -= slot.state is SlotState.NEW
+        slot.state = SlotState.COLD
+        self._cold.append(slot_id)
+
+    def is_spare(self, mark: int) -> bool:
+        """Whether a dirty slot need not become ready: nobody waits, and ``mark`` others are or will be."""
+        return not self.waiting and len(self._ready) + self._starting >= mark
+
+    def warm(self, mark: int) -> SlotId | None:
+        """COLD to NEW, when less than ``mark`` slots are ready or starting, or than requests are waiting."""
+        wanted = max(mark - len(self._ready), self.waiting)
+        if not self._cold or self._starting >= wanted:
+            return None
+        slot_id = self._cold.popleft()
+        self._slots[slot_id].state = SlotState.NEW
+        self._starting += 1
+        return slot_id
+
     def ready(self, slot_id: SlotId) -> Grant | None:
         """NEW or DIRTY to READY: it was shown to be empty. Returns who gets it."""
         slot = self._slots[slot_id]
         if slot.state not in (SlotState.NEW, SlotState.DIRTY) or slot.kept:
             raise ValueError(f"slot {slot_id} is {slot.state.value}")
+        self._starting -= slot.state is SlotState.NEW
         slot.state = SlotState.READY
         if not self._lines:
             self._ready.append(slot_id)
@@ -181,6 +214,9 @@ class SlotTable:
         slot = self._slots[slot_id]
         if slot.state is SlotState.READY:
             self._ready.remove(slot_id)
+        if slot.state is SlotState.COLD:
+            self._cold.remove(slot_id)
+        self._starting -= slot.state is SlotState.NEW
         self._kept.pop(slot_id, None)
         slot.state = SlotState.QUARANTINED
         slot.user = None

@@ -76,19 +76,21 @@ class TableMachine(RuleBasedStateMachine):
         self.held: dict[SlotId, tuple[Lease, User]] = {}
         self.kept: dict[SlotId, User] = {}
         self.dirty: set[SlotId] = set(self.names)
+        self.cold: set[SlotId] = set()
+        self.starting: set[SlotId] = set(self.names)
         self.dead: set[SlotId] = set()
         self.epochs = dict.fromkeys(self.names, 0)
 
     def _granted(self, lease: Lease, user: User) -> Lease:
         assert lease.slot not in self.held
-        assert lease.slot not in self.dirty | self.dead
+        assert lease.slot not in self.dirty | self.dead | self.cold
         assert lease.epoch > self.epochs[lease.slot]
         self.epochs[lease.slot] = lease.epoch
         self.held[lease.slot] = (lease, user)
         return lease
 
     def _free(self) -> set[SlotId]:
-        return set(self.names) - set(self.held) - self.dirty - self.dead - set(self.kept)
+        return set(self.names) - set(self.held) - self.dirty - self.dead - set(self.kept) - self.cold
 
     def next_in_line(self) -> tuple[int, User]:
         """The first of the owner whose turn it is, who then goes to the end of the owners."""
@@ -143,6 +145,7 @@ class TableMachine(RuleBasedStateMachine):
                 self.table.ready(slot)
             return Lease(slot=slot, epoch=0)
         self.dirty.remove(slot)
+        self.starting.discard(slot)
         grant = self.table.ready(slot)
         if not self.queue:
             assert grant is None
@@ -151,6 +154,32 @@ class TableMachine(RuleBasedStateMachine):
         assert grant is not None
         assert (grant.ticket, grant.lease.slot) == (ticket, slot)
         return self._granted(grant.lease, user)
+
+    @rule(index=st.integers(0, 2), mark=st.integers(0, 3))
+    def cool(self, index: int, mark: int) -> None:
+        """A slot that nobody needs loses its agent."""
+        slot = self.names[index]
+        spare = not self.queue and len(self._free()) + len(self.starting) >= mark
+        assert self.table.is_spare(mark) is spare
+        if slot not in self.dirty:
+            with pytest.raises(ValueError, match=slot):
+                self.table.cool(slot)
+            return
+        self.table.cool(slot)
+        self.dirty.remove(slot)
+        self.starting.discard(slot)
+        self.cold.add(slot)
+
+    @rule(mark=st.integers(0, 3))
+    def warm(self, mark: int) -> None:
+        """As many as are waited for or fill the pool to the mark, and no more."""
+        wanted = max(mark - len(self._free()), len(self.queue))
+        slot = self.table.warm(mark)
+        assert (slot is not None) is bool(self.cold and len(self.starting) < wanted)
+        if slot is not None:
+            self.cold.remove(slot)
+            self.dirty.add(slot)
+            self.starting.add(slot)
 
     @rule(index=st.integers(0, 5))
     def withdraw(self, index: int) -> None:
@@ -205,6 +234,8 @@ class TableMachine(RuleBasedStateMachine):
         self.held.pop(slot, None)
         self.kept.pop(slot, None)
         self.dirty.discard(slot)
+        self.cold.discard(slot)
+        self.starting.discard(slot)
         self.dead.add(slot)
 
     @invariant()
@@ -214,6 +245,8 @@ class TableMachine(RuleBasedStateMachine):
         assert counts[SlotState.LEASED] == len(self.held)
         assert counts[SlotState.QUARANTINED] == len(self.dead)
         assert counts[SlotState.READY] == len(self._free())
+        assert counts[SlotState.COLD] == len(self.cold)
+        assert counts[SlotState.NEW] == len(self.starting)
         assert counts[SlotState.NEW] + counts[SlotState.DIRTY] == len(self.dirty) + len(self.kept)
         assert self.table.waiting == len(self.queue)
         for owner in "ab":
