@@ -314,7 +314,7 @@ async def test_a_kernel_that_refuses_the_filter_is_said_to(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The level holds without it, and the report says what is missing."""
-    monkeypatch.setattr("sandbox_daemon.isolation.policy.build_filter", lambda machine, sockets: b"\xff" * 8)
+    monkeypatch.setattr("sandbox_daemon.isolation.policy.build_filter", lambda machine, **_: b"\xff" * 8)
     found = await probe("required", tmp_path)
     assert (found.level, found.seccomp) == (Level.NS, False)
     assert found.missing[0].name == "seccomp"
