@@ -3,10 +3,11 @@
 The agent is parent or foster parent of every process of its slot (PID 1 of the namespace, or subreaper), so
 ``ECHILD`` from wait is the proof that nothing runs any more.
 
-Where each command has a control group of its own (:class:`GroupedHerd`), commands run side by side and the
-daemon sees to it that a group is empty. Elsewhere (:class:`SweptHerd`) one command runs at a time, and its
-end is a sweep of everything: ``kill(-1)``, by which the kernel signals the whole PID namespace under its task
-list lock; a fork under way fails once its signal is pending, so nothing can hop out of it.
+A command that has the slot to itself ends with a sweep of everything: ``kill(-1)``, by which the kernel
+signals the whole PID namespace under its task list lock; a fork under way fails once its signal is pending,
+so nothing can hop out of it. A command that shares the slot has a control group of its own: that is killed,
+and the daemon sees to it that it is empty. Not every command has one, because entering and leaving it takes a
+lock that every fork of the machine waits for.
 """
 
 from __future__ import annotations
@@ -29,100 +30,72 @@ _MAX_PROBES = 4096
 """Descriptors looked at to tell who holds an output pipe; above it the answer is "held"."""
 
 
-class GroupedHerd:
-    """Commands that have a control group each."""
+class Herd:
+    """All processes of the slot besides the agent. ``mode``: how everything is swept."""
 
     def __init__(self, mode: int) -> None:
         self._mode = mode
-        self._commands: dict[int, commands.Command] = {}
+        self._alone: commands.Command | None = None
+        self._grouped: dict[int, commands.Command] = {}
 
     def add(self, command: commands.Command) -> None:
         """It was started."""
-        self._commands[command.pid] = command
+        if command.kill_fd < 0:
+            self._alone = command
+        else:
+            self._grouped[command.pid] = command
 
     def reap(self) -> list[commands.Command]:
         """Collects who has died; the commands among them, ready to report."""
         ended: list[commands.Command] = []
+        alone_ended = False
         while True:
             try:
                 pid, status, usage = os.wait4(-1, os.WNOHANG | _WALL)
             except ChildProcessError:
-                return ended
-            if pid == 0:
-                return ended
-            command = self._commands.pop(pid, None)
-            if command is not None:
-                command.status = status
-                command.add_usage(usage)
-                ended.append(command)
-
-    def sweep(self, call_id: int) -> list[commands.Command]:
-        """Kills the group of one command. Its end is reaped and reported like any other."""
-        for command in self._commands.values():
-            if command.call_id == call_id:
-                os.write(command.kill_fd, b"1")
-        return []
-
-    def signal(self, call_id: int, number: int) -> None:
-        """To the command's process group; a group that is gone is fine."""
-        for command in self._commands.values():
-            if command.call_id == call_id:
-                _signal_group(command.pid, number)
-
-    def count(self) -> int:
-        """Processes that are alive or not yet reaped."""
-        return sum(1 for _ in _descendants(os.getpid()))
-
-    def leave(self) -> None:
-        """Takes along what the kernel would not, when the daemon is gone and cannot end the groups."""
-        if self._mode != protocol.SWEEP_NAMESPACE:
-            SweptHerd(self._mode).leave()
-
-
-class SweptHerd:
-    """One command at a time, and a sweep of the slot at its end."""
-
-    def __init__(self, mode: int) -> None:
-        self._mode = mode
-        self._command: commands.Command | None = None
-
-    def add(self, command: commands.Command) -> None:
-        """It was started."""
-        self._command = command
-
-    def reap(self) -> list[commands.Command]:
-        """Collects who has died. The command, when it was among them, swept clean and ready to report."""
-        ended = False
-        while True:
-            try:
-                pid, status, usage = os.wait4(-1, os.WNOHANG | _WALL)
-            except ChildProcessError:
-                return self._ended() if ended else []
+                return ended + (self._ended() if alone_ended else [])
             if pid == 0:
                 break
-            ended = self._count(pid, status, usage) or ended
-        if not ended or self._command is None:
-            return []
-        self._command.held = self._held(self._command.pipes)
-        return self._sweep()
+            grouped = self._grouped.pop(pid, None)
+            if grouped is None:
+                alone_ended = self._count(pid, status, usage) or alone_ended
+            else:
+                grouped.status = status
+                grouped.add_usage(usage)
+                ended.append(grouped)
+        return ended + self._end_alone() if alone_ended else ended
 
     def sweep(self, call_id: int) -> list[commands.Command]:
-        """Kills and reaps everything; the command that was under way, ready to report."""
-        return self._sweep()
+        """Ends one command, and with it everything, if it had the slot to itself; what is ready to report.
+
+        The end of a command with a group is reaped and reported like any other.
+        """
+        for command in self._grouped.values():
+            if command.call_id == call_id:
+                os.write(command.kill_fd, b"1")
+                return []
+        return [] if self._grouped else self._sweep()
 
     def signal(self, call_id: int, number: int) -> None:
         """To the command's process group; a group that is gone is fine."""
-        if self._command is not None:
-            _signal_group(self._command.pid, number)
+        for command in (self._alone, *self._grouped.values()):
+            if command is not None and command.call_id == call_id:
+                _signal_group(command.pid, number)
 
     def count(self) -> int:
         """Children that are alive or not yet reaped; those of other parents are found by the next reap."""
         return sum(1 for _ in _descendants(os.getpid()))
 
     def leave(self) -> None:
-        """Takes along what the kernel would not."""
+        """Takes along what the kernel would not, when the daemon is gone."""
         if self._mode != protocol.SWEEP_NAMESPACE:
             self._sweep()
+
+    def _end_alone(self) -> list[commands.Command]:
+        """The shell has ended, and others live."""
+        assert self._alone is not None
+        self._alone.held = self._held(self._alone.pipes)
+        return self._sweep()
 
     def _sweep(self) -> list[commands.Command]:
         while True:
@@ -133,16 +106,16 @@ class SweptHerd:
                 return self._ended()
 
     def _ended(self) -> list[commands.Command]:
-        command, self._command = self._command, None
+        command, self._alone = self._alone, None
         return [] if command is None else [command]
 
     def _count(self, pid: int, status: int, usage: struct_rusage) -> bool:
-        if self._command is None:
+        if self._alone is None:
             return False
-        self._command.add_usage(usage)
-        if pid != self._command.pid:
+        self._alone.add_usage(usage)
+        if pid != self._alone.pid:
             return False
-        self._command.status = status
+        self._alone.status = status
         return True
 
     def _collect(self) -> None:
@@ -156,8 +129,8 @@ class SweptHerd:
 
     def _reaped(self, found: tuple[int, int, struct_rusage]) -> None:
         pid, status, usage = found
-        if not self._count(pid, status, usage) and self._command is not None:
-            self._command.swept += 1
+        if not self._count(pid, status, usage) and self._alone is not None:
+            self._alone.swept += 1
 
     def _kill(self) -> None:
         if self._mode != protocol.SWEEP_DESCENDANTS:

@@ -51,7 +51,7 @@ def main(descriptor: int) -> None:
     _filter(strings[2])
     agent = Agent(
         sock,
-        herd.GroupedHerd(mode) if grouped else herd.SweptHerd(mode),
+        herd.Herd(mode),
         birthplace,
         root=strings[0],
         environment=protocol.unpack_environment(strings[1]),
@@ -125,7 +125,7 @@ class Agent:
     def __init__(
         self,
         sock: _socket.socket,
-        processes: herd.GroupedHerd | herd.SweptHerd,
+        processes: herd.Herd,
         birthplace: commands.Birthplace,
         *,
         root: bytes,

@@ -48,10 +48,8 @@ def no_volumes(why: str, mend: str = "") -> Missing:
 
 
 def _containment(level: Level, setting: Setting) -> str:
-    if setting.grouped:
-        return (
-            "PID namespace, control group of each call" if level is Level.NS else "control group of each call"
-        )
+    if setting.grouped and level is not Level.NS:
+        return "control group of each call"
     return {
         Level.NS: "PID namespace",
         Level.UID: "kill(-1) as the slot's uid",

@@ -113,6 +113,7 @@ class Site:
         with trio.CancelScope(shield=True), trio.move_on_after(_CLEAR_LIMIT_S):
             self.storage.discard_leftovers()
             await self._empty()
+            await trio.to_thread.run_sync(self.storage.close, abandon_on_cancel=True)
 
 
 @contextlib.contextmanager

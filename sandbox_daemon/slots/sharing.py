@@ -30,6 +30,11 @@ class SharedLock:
         how = "alone" if self._alone else f"by {self._holders}"
         return f"<SharedLock held {how}, {len(self._waiting)} waiting>"
 
+    @property
+    def held_alone(self) -> bool:
+        """Whether whoever holds it shares it with nobody."""
+        return self._alone
+
     async def acquire(self, *, shared: bool = False) -> None:
         """Waits until it is ours, with others (``shared``) or alone.
 

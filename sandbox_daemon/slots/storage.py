@@ -20,6 +20,7 @@ import os
 import stat
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -32,6 +33,9 @@ _FOLDERS = ("agents", "volumes")
 _CROWDED: Final = 1 / 8
 """A volume in which more than this is in use after a reset is given up for a fresh one: the next trajectory
 need not wait until it is deleted, and the host gets its disk back. One that holds less is used again."""
+
+
+_CLOSERS: Final = 16
 
 
 class DataDirectory:
@@ -123,8 +127,9 @@ class DataDirectory:
         # A thread that was given up and still deletes uses their descriptors; then the end of the process
         # closes them.
         if self._emptying.acquire(blocking=False):
-            for volume, _ in (*self._volumes.values(), *self._retired):
-                volume.close()
+            volumes = [volume for volume, _ in (*self._volumes.values(), *self._retired)]
+            with ThreadPoolExecutor(_CLOSERS) as closers:  # each waits for the kernel, most of the time
+                list(closers.map(Volume.close, volumes))
             self._emptying.release()
         self._volumes.clear()
         self._retired.clear()

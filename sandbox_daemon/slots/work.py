@@ -121,7 +121,9 @@ async def _run(
 
 @contextlib.contextmanager
 def _group_of(cell: Cell) -> Iterator[CallGroup | None]:
-    group = cell.group.take()
+    """One for a command that shares the slot, and wherever no PID namespace makes a sweep of all sure."""
+    wanted = not cell.turn.held_alone or cell.template.level is not Level.NS
+    group = cell.group.take() if wanted else None
     try:
         yield group
     finally:

@@ -18,7 +18,7 @@ def test_a_host_that_has_everything_misses_nothing() -> None:
     found = described(NS, ALL_HELD, ROOT)
     assert found.missing == ()
     assert found.mechanisms == {
-        "processes": "PID namespace, control group of each call",
+        "processes": "PID namespace",
         "files": "mount namespace, openat2",
         "identity": "a uid per slot",
         "system calls": "seccomp filter",
