@@ -9,7 +9,7 @@ from typing import Any
 
 from house import rooms, sources
 
-_OPTIONAL = {"matplotlib"}
+_OPTIONAL = {"matplotlib", "torch", "transformers"}
 """Imported by the product where an extra is asked for, with a sentence for those who lack it."""
 
 
