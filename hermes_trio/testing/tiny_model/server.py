@@ -116,7 +116,5 @@ async def open_tiny_model(
     """
     server = TinyServer(model=model, remembers=remembers, weight_version=weight_version)
     async with open_background_nursery() as nursery:
-        url: str = await nursery.start(
-            partial(serve_asgi, server.app(), host="127.0.0.1", port=0, path="/v1")
-        )
+        url: str = await nursery.start(partial(serve_asgi, server.app(), path="/v1"))
         yield url
