@@ -45,8 +45,7 @@ def test_a_broken_call_is_told_where_it_breaks() -> None:
     assert events == (
         TextDelta("So:"),
         Problem(reason="expected :", position=23, start=4, excerpt='<tool_call>{"name" '),
-        TextDelta(' <tool_call>{"name"'),
-        TextDelta(" 1"),
+        TextDelta(' <tool_call>{"name" 1'),
     )
     assert str(events[1]) == (
         """tool call not readable: expected : (at character 23, after '<tool_call>{"name" ')"""
@@ -57,6 +56,15 @@ def test_the_excerpt_of_a_problem_is_short() -> None:
     """Whatever the call was: it is shown to the model."""
     (problem,) = get_parser("hermes").parse_detailed(CALL[:-13] + ', "x": "' + "x" * 1000).problems
     assert len(problem.excerpt) == 40
+
+
+def test_an_output_full_of_broken_calls_tells_of_the_first() -> None:
+    """The last that is told says that there are more; calls behind them still count."""
+    text = "<tool_call>" * 1_000 + CALL
+    parsed = get_parser("hermes").parse_detailed(text)
+    reasons = [problem.reason for problem in parsed.problems]
+    assert reasons == ["expected {"] * 15 + ["expected {; further calls that cannot be read are not told"]
+    assert len(parsed.calls) == 1
 
 
 def test_a_finished_output_takes_no_more_text() -> None:

@@ -20,13 +20,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Iterator
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from hermes_trio.errors import ClosedError
 from hermes_trio.models.parsers.base import Dialect, Draft, Event, ParsedCall, Problem, TextDelta
 from hermes_trio.models.parsers.cursor import Cursor, Malformed
 from hermes_trio.models.parsers.schemas import ArgumentTypes
 
+MAX_PROBLEMS: Final = 16
+"""Of one output: the model reads them, and an output can be nothing but a million of them."""
 _EXCERPT_CHARS = 40
 _Steps: TypeAlias = Generator[Event | None, None, None]
 """What happened, or ``None`` where more text is needed."""
@@ -49,6 +51,7 @@ class ParseSession:
         self._openers = tuple(dialect.openers)
         self._fresh = True
         """Nothing was said since the beginning, or since the last call or thought."""
+        self._problems = 0
         self._steps = self._run(in_thought)
 
     def __repr__(self) -> str:
@@ -78,10 +81,20 @@ class ParseSession:
         return tuple(self._happened())
 
     def _happened(self) -> Iterator[Event]:
+        """What happens until more text is needed; pieces of text that touch are one event."""
+        said: list[str] = []
         for event in self._steps:
+            if isinstance(event, TextDelta):
+                said.append(event.text)
+                continue
+            if said:
+                yield TextDelta("".join(said))
+                said.clear()
             if event is None:
                 return
             yield event
+        if said:
+            yield TextDelta("".join(said))
 
     def _run(self, in_thought: bool) -> _Steps:
         if in_thought:
@@ -161,7 +174,7 @@ class ParseSession:
                     start = cursor.position
         except Malformed as error:
             if error.reason:
-                yield self._problem(error, start)
+                yield from self._tell(error, start)
             self._fresh = False
             yield from self._content.say(cursor.release())
             if self._dialect.closer and cursor.committed:
@@ -184,9 +197,17 @@ class ParseSession:
         self._content.call()
         return ParsedCall(draft.name, draft.arguments, raw_text=cursor.mark(), call_id=draft.call_id)
 
-    def _problem(self, error: Malformed, start: int) -> Problem:
-        excerpt = self._cursor.before(error.position, most=_EXCERPT_CHARS)
-        return Problem(reason=error.reason, position=error.position, start=start, excerpt=excerpt)
+    def _tell(self, error: Malformed, start: int) -> Iterator[Problem]:
+        self._problems += 1
+        if self._problems > MAX_PROBLEMS:
+            return
+        last = self._problems == MAX_PROBLEMS
+        yield Problem(
+            reason=error.reason + ("; further calls that cannot be read are not told" if last else ""),
+            position=error.position,
+            start=start,
+            excerpt=self._cursor.before(error.position, most=_EXCERPT_CHARS),
+        )
 
 
 class _Content:
