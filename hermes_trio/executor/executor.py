@@ -320,7 +320,13 @@ class Executor:
             return result_of_failure(sent.call, record.error)
         if record.sent_at is not None:
             self._queue.record(record.sent_at - sent.entered)
-        result = result_of(sent.call, plan.operation, record.unwrap(), arguments=plan.arguments)
+        result = result_of(
+            sent.call,
+            plan.operation,
+            record.unwrap(),
+            arguments=plan.arguments,
+            mechanisms=record.mechanisms,
+        )
         return bounded(result, plan.tool.max_output_chars)
 
     async def _answered(self, record: CallRecord) -> None:

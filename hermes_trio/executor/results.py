@@ -22,9 +22,17 @@ from hermes_trio.wire.operations import BashArguments, Operation
 
 
 def result_of(
-    call: ToolCall, operation: Operation, result: Result, *, arguments: Mapping[str, Any]
+    call: ToolCall,
+    operation: Operation,
+    result: Result,
+    *,
+    arguments: Mapping[str, Any],
+    mechanisms: Mapping[str, str] | None = None,
 ) -> ToolResult:
-    """The tool result for a call that the daemon answered."""
+    """The tool result for a call that the daemon answered.
+
+    ``mechanisms``, what keeps slots in there, becomes part of the metadata of what ran in one.
+    """
     success = result.provenance is Provenance.OK
     output, metadata = "", dict(result.data)
     compose = _COMPOSERS.get(operation)
@@ -36,6 +44,8 @@ def result_of(
             return ToolResult(
                 success=False, error=text, uniq_id=call.uniq_id, provenance=Provenance.INTERNAL_ERROR
             )
+    if mechanisms and "isolation" in metadata:
+        metadata["mechanisms"] = mechanisms
     return ToolResult(
         success=success,
         output=output,

@@ -37,6 +37,8 @@ class CallRecord:
     """Set when the frame is written; from then on the call may have effects."""
     sent_at: float | None = None
     """``trio.current_time()`` of the same moment."""
+    mechanisms: Mapping[str, str] = field(factory=dict, repr=False)
+    """What keeps slots in at the daemon that answered; shared by all its calls."""
     cancelling: bool = False
     """The daemon was told, or is about to be told, to end it."""
     result: Result | None = field(default=None, repr=False)
@@ -48,9 +50,10 @@ class CallRecord:
         """Answered or failed."""
         return self._ended.is_set()
 
-    def finish(self, result: Result) -> None:
+    def finish(self, result: Result, *, mechanisms: Mapping[str, str] | None = None) -> None:
         """The daemon answered."""
         self.result = result
+        self.mechanisms = mechanisms or self.mechanisms
         self._end()
 
     def fail(self, error: HermesTrioError) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Final, Protocol, assert_never
 from uuid import uuid4
@@ -94,6 +94,7 @@ class DaemonConnection:
     ) -> None:
         self.name = name
         self.welcome: Welcome | None = None
+        self._mechanisms: Mapping[str, str] = {}
         self.reconnects = 0
         """Links that took the session up where the one before had left it."""
         self.resets = 0
@@ -305,7 +306,7 @@ class DaemonConnection:
             case Result():
                 self._faults = 0
                 self._post_held()
-                self._calls.pop(event.call_id).finish(event)
+                self._calls.pop(event.call_id).finish(event, mechanisms=self._mechanisms)
             case Output():
                 record = self._calls.get(event.call_id)
                 if record is not None and record.on_output is not None:
@@ -331,6 +332,7 @@ class DaemonConnection:
 
     def _opened(self, welcome: Welcome) -> None:
         self.welcome, self._linked = welcome, True
+        self._mechanisms = _told(welcome.isolation.get("mechanisms"))
         if welcome.resumed:
             self.reconnects += 1
             logger.info("daemon %s: the session goes on over a new link", self.name)
@@ -388,3 +390,10 @@ def _refusal(name: str, error: Error) -> HermesTrioError:
             return BrokenLinkError(text)
         case _:
             assert_never(error.code)
+
+
+def _told(mechanisms: object) -> Mapping[str, str]:
+    """As a daemon told it; another version may have nothing of the kind."""
+    if not isinstance(mechanisms, Mapping):
+        return {}
+    return {str(name): str(what) for name, what in mechanisms.items()}

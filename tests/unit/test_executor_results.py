@@ -161,3 +161,27 @@ def test_a_report_that_cannot_be_read_is_an_internal_error(
     result = result_of(CALL, Operation.BASH, answer, arguments={})
     assert (result.success, result.provenance) == (False, Provenance.INTERNAL_ERROR)
     assert "cannot be read" in result.error
+
+
+def test_what_kept_the_command_in_is_in_its_metadata() -> None:
+    """Of what ran in a slot; the mapping is the daemon's, not a copy for each call."""
+    held = {"network": "network namespace"}
+    answer = Result(
+        call_id=CallId(1),
+        provenance=Provenance.OK,
+        data={"exit_code": 0, "ending": "exited", "stdout_bytes": 0, "stderr_bytes": 0, "isolation": "ns"},
+        segments=(0, 0),
+    )
+    result = result_of(CALL, Operation.BASH, answer, arguments={}, mechanisms=held)
+    assert result.metadata["mechanisms"] is held
+    read = Result(call_id=CallId(1), provenance=Provenance.OK, data={"file_bytes": 2}, payload=b"hi")
+    result = result_of(CALL, Operation.READ_FILE, read, arguments={"path": "a"}, mechanisms=held)
+    assert "mechanisms" not in result.metadata
+
+
+def test_the_bytes_are_there_beside_the_text() -> None:
+    """Each stream, and both in their order, whatever they hold."""
+    result = bash(b"\xff\0a", b"e", order=((1, 2), (2, 1), (1, 1)))
+    assert result.streams is not None
+    assert (result.streams.stdout, result.streams.stderr) == (b"\xff\0a", b"e")
+    assert result.streams.interleaved() == [(1, b"\xff\0"), (2, b"e"), (1, b"a")]
