@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+import random
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -381,7 +382,11 @@ def fleet_config(config: ExecutorConfig) -> FleetConfig:
 
 @asynccontextmanager
 async def open_executor(
-    backend: Backend, *, config: ExecutorConfig | None = None, tools: ToolRegistry | None = None
+    backend: Backend,
+    *,
+    config: ExecutorConfig | None = None,
+    tools: ToolRegistry | None = None,
+    chance: Callable[[], float] = random.random,
 ) -> AsyncIterator[Executor]:
     """Open an executor on a backend's daemons; the one way to get one.
 
@@ -394,13 +399,16 @@ async def open_executor(
         backend: where the daemons are.
         config: settings; ``None``: the defaults.
         tools: the tools that exist; ``None``: the default toolset.
+        chance: draws from [0, 1), for the jitter of reconnecting; seeded, a simulation can be replayed.
 
     Raises:
         UnavailableError: a daemon refuses us, or none can be reached.
     """
     config = config or ExecutorConfig()
     pool = SlotPool()
-    async with open_fleet(backend, listener=pool, config=fleet_config(config)) as fleet:
+    async with open_fleet(
+        backend, listener=pool, config=evolve(fleet_config(config), chance=chance)
+    ) as fleet:
         registry = default_registry() if tools is None else tools
         executor = Executor(registry=registry, config=config, pool=pool, fleet=fleet)
         try:

@@ -243,10 +243,9 @@ class Pump:
         while True:
             await trio.sleep_until(min(next_beat, self._patience_ends()))
             now = trio.current_time()
-            silent_s = now - self._last_heard
-            if silent_s >= config.dead_after_s:
-                raise BrokenLinkError(f"the peer was silent for {silent_s:.1f} s")
-            if silent_s >= config.suspect_after_s and not self.suspect:
+            if now >= self._last_heard + config.dead_after_s:
+                raise BrokenLinkError(f"the peer was silent for {now - self._last_heard:.1f} s")
+            if now >= self._patience_ends() and not self.suspect:
                 self.suspect = True
                 self._on_suspect(True)
             if now >= next_beat:

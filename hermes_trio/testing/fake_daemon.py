@@ -63,6 +63,7 @@ class FakeDaemon:
 
     Attributes:
         history: every call that was started, as ``(trajectory id, operation, arguments)``.
+        leases: every lease, as ``(slot, epoch, "leased" or "returned")``.
         links: the links being served; break one to see what its peer makes of it.
         absent: what dialling raises now, if anything.
     """
@@ -80,6 +81,7 @@ class FakeDaemon:
         self.slots = {name: FakeSlot(name) for name in names}
         self.epoch = Epoch(epoch)
         self.history: list[tuple[str, str, dict[str, object]]] = []
+        self.leases: list[tuple[SlotId, int, str]] = []
         self.links: list[MessageLink] = []
         self.script = script
         self.absent: HermesTrioError | None = None
@@ -232,6 +234,7 @@ class FakeDaemon:
             return FakeOutcome(Provenance.UNAVAILABLE, "this daemon is draining")
         slot = self.slots[self._free.popleft()]
         slot.owner, slot.epoch = owner, slot.epoch + 1
+        self.leases.append((slot.name, slot.epoch, "leased"))
         return FakeOutcome(data=unstructure(SlotAcquired(slot=slot.name, epoch=slot.epoch)))
 
     async def _release(self, slot: FakeSlot, *, reset: bool) -> FakeOutcome:
@@ -244,6 +247,7 @@ class FakeDaemon:
         return FakeOutcome(data=unstructure(SlotReleased(state="ready" if reset else "dirty")))
 
     def _put_back(self, slot: FakeSlot, *, reset: bool) -> None:
+        self.leases.append((slot.name, slot.epoch, "returned"))
         slot.owner = None
         if reset:
             slot.wipe()

@@ -1,11 +1,13 @@
 """The in-memory twin against the suite that the websocket link has to pass."""
 
+import random
 from contextlib import asynccontextmanager
 
 import pytest
 import trio
 
 from hermes_trio.errors import BrokenLinkError
+from hermes_trio.testing.faulty_link import Faults, FaultyLink
 from hermes_trio.testing.link_conformance import LINK_CHECKS
 from hermes_trio.testing.links import open_memory_links
 
@@ -23,6 +25,20 @@ async def test_memory_link_keeps_the_contract(check, autojump_clock):
     """One check of the shipped suite."""
     with trio.fail_after(60):  # on the virtual clock: a check that hangs fails at once
         await check(open_pair)
+
+
+@asynccontextmanager
+async def open_lucky_pair(*, max_message_bytes=4 * 1024 * 1024):
+    """The faulty link, on a day without faults."""
+    async with open_pair(max_message_bytes=max_message_bytes) as (near, far):
+        yield FaultyLink(near, faults=Faults(), dice=random.Random(1)), far
+
+
+@pytest.mark.parametrize("check", LINK_CHECKS, ids=lambda check: check.__name__)
+async def test_a_faulty_link_without_faults_keeps_the_contract(check, autojump_clock):
+    """What it breaks it breaks on purpose only."""
+    with trio.fail_after(60):
+        await check(open_lucky_pair)
 
 
 async def test_breaking_the_wire_loses_what_was_on_the_way():
