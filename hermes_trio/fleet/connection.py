@@ -99,6 +99,8 @@ class DaemonConnection:
         """Links that took the session up where the one before had left it."""
         self.resets = 0
         """Times that the daemon had forgotten the session."""
+        self.was_of_use = False
+        """The present or the last link has brought a result."""
         self.left = False
         """This side said goodbye: the end that follows is the one that was wanted."""
         self._listener = listener
@@ -151,7 +153,7 @@ class DaemonConnection:
             BusyError: it has no room for another session.
         """
         self._pump.session.link_up()
-        self._said = None
+        self._said, self.was_of_use = None, False
         try:
             await self._pump.run(link)
         except RemoteProtocolError:
@@ -304,7 +306,7 @@ class DaemonConnection:
     def _on_event(self, event: Event) -> None:
         match event:
             case Result():
-                self._faults = 0
+                self._faults, self.was_of_use = 0, True
                 self._post_held()
                 self._calls.pop(event.call_id).finish(event, mechanisms=self._mechanisms)
             case Output():

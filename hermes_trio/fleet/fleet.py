@@ -103,11 +103,11 @@ class _Pauses:
     config: FleetConfig
     _next_s: float = 0.0
 
-    def after(self, lasted_s: float) -> float:
+    def after(self, lasted_s: float, *, was_of_use: bool = False) -> float:
         """The pause after an attempt that lasted so long, link included."""
         config = self.config
-        # Only a link that has lasted starts the pauses over: one that ends at once has failed.
-        if lasted_s > config.max_retry_s or not self._next_s:
+        # Only a link that has lasted, or answered a call, starts the pauses over: any other has failed.
+        if was_of_use or lasted_s > config.max_retry_s or not self._next_s:
             self._next_s = config.first_retry_s
         pause_s, self._next_s = self._next_s, min(2 * self._next_s, config.max_retry_s)
         return pause_s * (0.5 + config.chance() / 2)
@@ -187,8 +187,12 @@ class Fleet:
             snapshot = board.snapshot
             self._follow(snapshot.endpoints, nursery)
             while True:
-                snapshot = await board.wait_newer(snapshot.version)
-                self._follow(snapshot.endpoints, nursery)
+                patience_s = math.inf if snapshot.endpoints else self._config.unreachable_after_s
+                with trio.move_on_after(patience_s):
+                    snapshot = await board.wait_newer(snapshot.version)
+                    self._follow(snapshot.endpoints, nursery)
+                    continue
+                self._tell_empty("it has none")
 
     async def farewell(self) -> None:
         """Say goodbye on every connection.
@@ -210,9 +214,9 @@ class Fleet:
             if name not in self._members:
                 member = self._members[name] = _Member(endpoint, trio.CancelScope())
                 nursery.start_soon(self._keep_up, member)
-        if not wanted:
-            why = self._backend.board.snapshot.failure or "it has none"
-            self._listener.fleet_unreachable(f"backend {self._backend.name} has no daemon left: {why}")
+        failure = self._backend.board.snapshot.failure
+        if failure and not wanted:  # given up for good; one that is being started again is waited for
+            self._tell_empty(failure)
         self._following = True
         self._tell()
 
@@ -242,7 +246,8 @@ class Fleet:
                 if connection.left:
                     return
                 self._note(member, exc)
-            await trio.sleep(pauses.after(trio.current_time() - began))
+            lasted_s = trio.current_time() - began
+            await trio.sleep(pauses.after(lasted_s, was_of_use=connection.was_of_use))
 
     def _new_connection(self, member: _Member) -> DaemonConnection:
         def opened() -> None:
@@ -307,6 +312,9 @@ class Fleet:
         alone_s = trio.current_time() - self._last_up
         if not self.connections and (alone_s > self._config.unreachable_after_s or self._hopeless()):
             self._listener.fleet_unreachable(f"no sandbox daemon can be reached: {failure}")
+
+    def _tell_empty(self, why: str) -> None:
+        self._listener.fleet_unreachable(f"backend {self._backend.name} has no daemon left: {why}")
 
     def _hopeless(self) -> bool:
         return all(member.refused for member in self._members.values())

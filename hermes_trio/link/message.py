@@ -71,6 +71,13 @@ class MessageLink(trio.abc.AsyncResource, ABC):
         transport is dropped without ceremony.
         """
 
+    @abstractmethod
+    def abort(self) -> None:
+        """Drop the link without a word, because nobody is believed to listen. Idempotent; still close it.
+
+        Tasks that send or receive on this side are woken with ``BrokenLinkError``.
+        """
+
 
 class _Turn:
     """Held by the one task that may do ``verb`` now."""
@@ -169,6 +176,12 @@ class RuledLink(MessageLink):
             self._drop()
             self._closed.set()
 
+    @final
+    def abort(self) -> None:
+        """See :meth:`MessageLink.abort`."""
+        self._torn = True
+        self._drop()
+
     def _state(self) -> str:
         if self._closed is not None:
             return "closed" if self._closed.is_set() else "closing"
@@ -179,5 +192,5 @@ class RuledLink(MessageLink):
             raise ClosedError(f"the link {self._label} was closed on this side")
         if self._torn:
             raise BrokenLinkError(
-                f"the link {self._label} is unusable: a send was cut short, half a message is on the wire"
+                f"the link {self._label} is unusable: a send was cut short or it was given up"
             )

@@ -236,7 +236,7 @@ class Pump:
             self._postings_sent += 1
         return self.session.data_to_send()
 
-    async def _beat(self, _link: MessageLink) -> Never:
+    async def _beat(self, link: MessageLink) -> Never:
         """Prove that this loop turns, and watch the peer's silence."""
         config = self._config
         next_beat = trio.current_time() + config.heartbeat_s
@@ -244,6 +244,7 @@ class Pump:
             await trio.sleep_until(min(next_beat, self._patience_ends()))
             now = trio.current_time()
             if now >= self._last_heard + config.dead_after_s:
+                link.abort()  # parting in good order would wait for an answer from somebody who gives none
                 raise BrokenLinkError(f"the peer was silent for {now - self._last_heard:.1f} s")
             if now >= self._patience_ends() and not self.suspect:
                 self.suspect = True

@@ -117,6 +117,10 @@ class FaultyLink(MessageLink):
         """See :meth:`MessageLink.aclose`. Cancellation: shielded, at most ``close_timeout`` s."""
         await self._inner.aclose()
 
+    def abort(self) -> None:
+        """See :meth:`MessageLink.abort`."""
+        self._inner.abort()
+
     async def _pass_time(self, way: _Way) -> None:
         """Delays and stalls; both directions go on for themselves."""
         faults, now = self._faults, trio.current_time()

@@ -327,5 +327,6 @@ def test_pauses_double_and_are_cut_by_chance() -> None:
     pauses = _Pauses(FleetConfig(first_retry_s=1, max_retry_s=4, chance=lambda: 0.0))
     assert [pauses.after(0) for _ in range(4)] == [0.5, 1, 2, 2]
     assert [pauses.after(lasted_s) for lasted_s in (5, 1)] == [0.5, 1]
+    assert pauses.after(0, was_of_use=True) == 0.5
     late = _Pauses(FleetConfig(first_retry_s=1, chance=lambda: 1.0))
     assert late.after(0) == 1

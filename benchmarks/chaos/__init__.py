@@ -1,0 +1,1 @@
+"""Real processes, tormented: links cut, daemons and executors killed or stopped, readers asleep."""
