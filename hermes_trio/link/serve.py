@@ -41,6 +41,7 @@ _RECEIVE_BYTES = 64 * 1024
 
 LinkHandler = Callable[[MessageLink, str], Awaitable[object]]
 HealthReport = Callable[[], Mapping[str, Any]]
+Admission = Callable[[tuple[Any, ...], tuple[Any, ...]], bool]
 
 _logger = logging.getLogger(__name__)
 
@@ -89,6 +90,7 @@ async def serve_websocket_links(
     max_connections: int,
     close_timeout: float = 2.0,
     ssl_context: ssl.SSLContext | None = None,
+    admit: Admission | None = None,
     task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
 ) -> Never:
     """Serve links until cancelled.
@@ -107,6 +109,8 @@ async def serve_websocket_links(
         max_connections: open links at once; one more is answered 503.
         close_timeout: bounds the polite part of closing a link.
         ssl_context: serve TLS with it; ``None``: plain.
+        admit: judges a connection by its two addresses, ours first; one that is not admitted is dropped
+            unheard. ``None``: everybody is.
         task_status: is given the port once connections are accepted.
 
     Raises:
@@ -119,6 +123,7 @@ async def serve_websocket_links(
         max_message_bytes=max_message_bytes,
         max_connections=max_connections,
         close_timeout=close_timeout,
+        admit=admit,
     )
     listener = await _listen(host, port)
     bound_port: int = listener.socket.getsockname()[1]
@@ -172,8 +177,10 @@ class _Server:
         max_message_bytes: int,
         max_connections: int,
         close_timeout: float,
+        admit: Admission | None,
     ) -> None:
         self._handler = handler
+        self._admit = admit
         self._check_token = check_token
         self._health = health
         self._max_message_bytes = max_message_bytes
@@ -192,13 +199,20 @@ class _Server:
         """
         await trio.lowlevel.checkpoint()
         try:
-            await self._serve(stream, _peer_of(stream))
+            if self._admits(stream):
+                await self._serve(stream, _peer_of(stream))
         except (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
             _logger.debug("a connection went away", exc_info=True)
         except Exception:
             _logger.exception("serving a connection failed")
         finally:
             drop_stream(stream)
+
+    def _admits(self, stream: ByteStream) -> bool:
+        transport = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
+        if self._admit is None or not isinstance(transport, trio.SocketStream):
+            return True
+        return self._admit(transport.socket.getsockname(), transport.socket.getpeername())
 
     async def _serve(self, stream: ByteStream, peer: str) -> None:
         await trio.lowlevel.checkpoint()

@@ -24,6 +24,7 @@ from sandbox_daemon.config import DaemonConfig
 from sandbox_daemon.isolation.levels import as_json
 from sandbox_daemon.isolation.probe import Isolation, probe
 from sandbox_daemon.server.host import Host
+from sandbox_daemon.server.neighbours import Neighbours
 from sandbox_daemon.server.operations import OFFERED
 from sandbox_daemon.server.sessions import Sessions, open_sessions
 from sandbox_daemon.slots.pool import SlotPoolConfig, open_slot_pool
@@ -114,6 +115,7 @@ async def _serve(
         health=lambda: health(host, sessions, isolation),
         max_message_bytes=host.limits.max_message_bytes,
         max_connections=config.max_connections,
+        admit=Neighbours(host.pool.uids).admit,
         task_status=task_status,
     )
 

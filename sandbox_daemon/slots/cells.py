@@ -42,6 +42,7 @@ class Site:
 
     storage: DataDirectory
     setting: Setting
+    uids: frozenset[int]
     _launches: Mapping[SlotId, Launch]
     _groups: Mapping[SlotId, SlotGroup]
     _code_fd: int
@@ -137,7 +138,14 @@ def open_site(config: SlotPoolConfig, isolation: Isolation) -> Iterator[Site]:
             storage.use_volumes(size_bytes=config.limits.disk_bytes, max_files=config.limits.max_files)
         tree = stack.enter_context(open_groups(config.data_dir))
         groups = _slot_groups(stack, tree, config.limits, names)
-        yield Site(storage=storage, setting=_setting(tree), launches=launches, groups=groups, code_fd=code_fd)
+        yield Site(
+            storage=storage,
+            setting=_setting(tree),
+            uids=frozenset(uid for uid in uids if uid is not None),
+            launches=launches,
+            groups=groups,
+            code_fd=code_fd,
+        )
 
 
 def _setting(tree: Groups) -> Setting:

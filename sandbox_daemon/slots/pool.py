@@ -113,6 +113,7 @@ class SlotPool:
         self._last_failure = ""
         self.epoch = site.storage.epoch
         self.setting = site.setting
+        self.uids = site.uids
 
     def __repr__(self) -> str:
         return f"<SlotPool {self._level.value} {self._table!r}>"
