@@ -31,6 +31,10 @@ class CallRecord:
     """Called at the end, synchronously, before the parked caller runs. Must not raise, but for a
     ``RemoteProtocolError`` about the result: that ends the link."""
 
+    number: int = 0
+    """Counts up in the order of asking, within one connection."""
+    again: bool = False
+    """The first of those of its slot that a busy daemon has sent back."""
     posting: Posting | None = field(default=None, repr=False)
     """Set from being posted until being written or taken back."""
     call_id: CallId | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from typing import Final, Protocol, assert_never
+from typing import Final, Never, Protocol, assert_never
 from uuid import uuid4
 
 import trio
@@ -21,8 +21,11 @@ from hermes_trio.errors import (
     RefusedError,
     RemoteProtocolError,
     SandboxLostError,
+    UnavailableError,
 )
+from hermes_trio.fleet.backlog import Backlog
 from hermes_trio.fleet.calls import CallRecord
+from hermes_trio.link.background import open_background_nursery
 from hermes_trio.link.message import MessageLink
 from hermes_trio.link.pump import Pump, PumpConfig, PumpStatistics
 from hermes_trio.wire.frames import (
@@ -39,10 +42,14 @@ from hermes_trio.wire.frames import (
     SessionId,
     Welcome,
 )
+from hermes_trio.wire.operations import Operation
 from hermes_trio.wire.session import Event, Session, SessionReset
 
 logger = logging.getLogger(__name__)
 
+MAX_HELD: Final = 4096
+"""Calls that may wait because the daemon has as many as it takes."""
+RETRY_S: Final = 0.1
 MAX_FAULTS: Final = 5
 """Breaches of the protocol in a row after which a session is given up: another link does not mend it."""
 
@@ -108,6 +115,10 @@ class DaemonConnection:
         self._calls: dict[CallId, CallRecord] = {}
         self._queued: dict[CallRecord, None] = {}  # posted, not yet written
         self._held: dict[CallRecord, None] = {}  # of those: urgent, and no call fits
+        self._backlog = Backlog()
+        self._sent_back = trio.Event()  # set: there is something in the backlog to be sent again
+        self._retry_at = 0.0
+        self._asked = 0
         self._said: HermesTrioError | None = None  # the daemon's last words on the present link
         self._final: HermesTrioError | None = None  # those that end more than a link
         self._over = False
@@ -155,7 +166,9 @@ class DaemonConnection:
         self._pump.session.link_up()
         self._said, self.was_of_use = None, False
         try:
-            await self._pump.run(link)
+            async with open_background_nursery() as nursery:
+                nursery.start_soon(self._retry)
+                await self._pump.run(link)
         except RemoteProtocolError:
             self._faults += 1
             raise
@@ -193,7 +206,7 @@ class DaemonConnection:
         queued, self._queued = self._queued, {}
         sent, self._calls = self._calls, {}
         self._held.clear()
-        for record in queued:
+        for record in (*queued, *self._backlog.clear()):
             if record.posting is not None:
                 self._pump.withdraw(record.posting)
                 record.posting = None
@@ -209,12 +222,21 @@ class DaemonConnection:
         Args:
             record: a call that was not submitted before.
             urgent: goes before everything that waits, even calls of its own trajectory. Where the daemon
-                takes no more calls, it waits for the next answer; any other call is refused.
+                takes no more calls, it waits for the next answer, however many do so.
         """
         if self._over:
             record.fail(LinkLostError(f"the link to daemon {self.name} is gone", outcome="not_started"))
             return
+        self._asked += 1
+        record.number = self._asked
+        if record.operation == Operation.SLOT_RELEASE:
+            self._drop_backlog(record.lease)
+        elif self._backlog.holds_up(record):
+            self._backlog.add(record)
+            return
+        self._queue(record, urgent=urgent)
 
+    def _queue(self, record: CallRecord, *, urgent: bool = False) -> None:
         try:
             self._post(record, urgent=urgent)
         except BusyError as exc:
@@ -230,12 +252,12 @@ class DaemonConnection:
 
     def _write(self, record: CallRecord, session: Session, *, urgent: bool) -> None:
         """Its turn has come."""
-        if urgent and session.call_room() < 1:
+        if session.call_room() < 1 and (urgent or len(self._held) < MAX_HELD):
             self._held[record] = None
             return
         self._unqueue(record)
         if session.call_room() < 1:
-            record.fail(BusyError(f"daemon {self.name} takes no more calls at once"))
+            record.fail(BusyError(f"daemon {self.name} takes no more calls, and {MAX_HELD} wait for it"))
             return
         try:
             record.call_id = session.call(
@@ -245,6 +267,7 @@ class DaemonConnection:
                 trajectory_id=record.trajectory_id,
                 limit_s=record.limit_s,
                 output_credit=record.output_credit,
+                again=record.again,
                 payload=record.payload,
             )
         except LocalProtocolError as exc:  # larger than any message, or no JSON: nothing was sent
@@ -269,6 +292,8 @@ class DaemonConnection:
         if record in self._held:
             del self._held[record]
             self._unqueue(record)
+            return True
+        if self._backlog.remove(record):
             return True
 
         def write(session: Session) -> None:
@@ -308,7 +333,7 @@ class DaemonConnection:
             case Result():
                 self._faults, self.was_of_use = 0, True
                 self._post_held()
-                self._calls.pop(event.call_id).finish(event, mechanisms=self._mechanisms)
+                self._answered(self._calls.pop(event.call_id), event)
             case Output():
                 record = self._calls.get(event.call_id)
                 if record is not None and record.on_output is not None:
@@ -331,6 +356,32 @@ class DaemonConnection:
                 raise self._final
             case _:
                 pass  # heartbeats, and the news that a call has started
+
+    def _answered(self, record: CallRecord, result: Result) -> None:
+        hint_s = _busy_hint(result)
+        if hint_s is None or record.cancelling or record.lease is None:
+            record.finish(result, mechanisms=self._mechanisms)
+            return
+        record.call_id = None
+        self._backlog.add(record)
+        self._retry_at = max(self._retry_at, trio.current_time() + hint_s)
+        self._sent_back.set()
+
+    async def _retry(self) -> Never:
+        """Send again what a busy daemon has sent back, when its hint has passed."""
+        while True:
+            await self._sent_back.wait()
+            await trio.sleep_until(self._retry_at)
+            self._sent_back = trio.Event()
+            for record in self._backlog.due(self._calls.values()):
+                self._queue(record)
+            if len(self._backlog):  # of a slot that has another call under way: its answer is to come
+                self._retry_at = trio.current_time() + RETRY_S
+                self._sent_back.set()
+
+    def _drop_backlog(self, lease: Lease | None) -> None:
+        for record in self._backlog.drop(lease):
+            record.fail(UnavailableError("the slot was given back before the daemon had time for the call"))
 
     def _opened(self, welcome: Welcome) -> None:
         self.welcome, self._linked = welcome, True
@@ -367,6 +418,14 @@ class DaemonConnection:
             record = next(iter(self._held))
             del self._held[record]
             self._post(record, urgent=True)
+
+
+def _busy_hint(result: Result) -> float | None:
+    """Seconds after which a busy daemon may be asked again; ``None``: this is an answer."""
+    hint_s = result.data.get("retry_after_s")
+    if result.data.get("busy") is not True or not isinstance(hint_s, (int, float)):
+        return None
+    return min(max(float(hint_s), 0.01), 60.0)
 
 
 def not_started(why: LostError) -> LostError:

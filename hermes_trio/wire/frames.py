@@ -208,6 +208,8 @@ class Call:
     """Seconds the operation may run once it has started; time in queues is not charged."""
     output_credit: Count = 0
     """Bytes of output frames the caller is ready for at once. 0: answer in the result only."""
+    again: bool = False
+    """The first call of a slot since the worker was too busy for one: those sent back come in order now."""
     payload: bytes = b""
     """Small input that travels along, for instance standard input."""
 

@@ -188,6 +188,7 @@ class Session(Carrier):
         trajectory_id: str = "",
         limit_s: float | None = None,
         output_credit: int = 0,
+        again: bool = False,
         payload: bytes = b"",
     ) -> CallId:
         """Offer a call.
@@ -199,6 +200,7 @@ class Session(Carrier):
             trajectory_id: for whom.
             limit_s: seconds it may run once started; ``None``: no limit.
             output_credit: bytes of output frames that are welcome at once.
+            again: it is the first of those that a busy worker has sent back.
             payload: input that travels along.
 
         Returns:
@@ -218,6 +220,7 @@ class Session(Carrier):
                 trajectory_id=trajectory_id,
                 limit_s=None if limit_s is None else _seconds("limit_s", limit_s, zero=False),
                 output_credit=_count("output_credit", output_credit),
+                again=again,
                 payload=payload,
             )
         )

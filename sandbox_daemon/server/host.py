@@ -10,12 +10,11 @@ from attrs import field, frozen
 
 from hermes_trio.link.pump import PumpConfig
 from hermes_trio.wire.frames import Epoch, Limits
+from sandbox_daemon.server.admission import Admission
 from sandbox_daemon.slots.pool import SlotPool
 
 LEASE_GRACE_S: Final = 10.0
 MAX_SESSIONS: Final = 1024
-MAX_HELD_BYTES: Final = 64 * 1024 * 1024
-"""What the running and waiting calls of one session may hold in memory, payloads and texts together."""
 MAX_UNSENT_BYTES: Final = 16 * 1024 * 1024
 """Results of one session that wait for its link; above it no further call of the session begins."""
 
@@ -33,7 +32,7 @@ class Host:
         pump: how links are driven.
         lease_grace_s: how long a session outlives its last link, in seconds.
         max_sessions: sessions at once, linked or not.
-        max_held_bytes: see :data:`MAX_HELD_BYTES`.
+        admission: whether one more call is taken.
         max_unsent_bytes: see :data:`MAX_UNSENT_BYTES`.
     """
 
@@ -45,7 +44,7 @@ class Host:
     pump: PumpConfig = field(factory=PumpConfig)
     lease_grace_s: float = LEASE_GRACE_S
     max_sessions: int = MAX_SESSIONS
-    max_held_bytes: int = MAX_HELD_BYTES
+    admission: Admission = field(factory=Admission)
     max_unsent_bytes: int = MAX_UNSENT_BYTES
     draining: trio.Event = field(factory=trio.Event, repr=False)
     """Set: no new leases; the daemon is about to stop."""

@@ -92,6 +92,7 @@ class Peer:
         self._link_scope = trio.CancelScope()  # of the present or the last link
         self._holding = trio.Lock()  # one link at a time
         self._links = 0
+        self._sent_back: set[Lease] = set()  # slots of which a call was sent back, and none came again
         self._left = False  # goodbye was said
         self._lost: set[Lease] = set()  # those of which the executor was told
 
@@ -230,10 +231,9 @@ class Peer:
         if self._host.draining.is_set() and call.operation == Operation.SLOT_ACQUIRE:
             self._answer(call, _DRAINING)
             return
-        if self._held_bytes + _weight(call) > self._host.max_held_bytes:
-            limit = self._host.max_held_bytes
-            text = f"this session's calls already hold {self._held_bytes} bytes here (max {limit})"
-            self._answer(call, Outcome(provenance=Provenance.UNAVAILABLE, error=text))
+        refusal = self._refusal(call) if Operations.takes_turns(call) else None
+        if refusal is not None:
+            self._answer(call, refusal)
             return
         self._held_bytes += _weight(call)
         turn = self._place_of(call)
@@ -245,6 +245,19 @@ class Peer:
         if call.lease is None or not Operations.takes_turns(call):
             return None
         return self._turnstile.enter(call.lease.slot, shared=Operations.shares_turn(call))
+
+    def _refusal(self, call: Call) -> Outcome | None:
+        """What a busy daemon answers. Calls of one slot are sent back until the caller has heard of it."""
+        assert call.lease is not None
+        if call.lease in self._sent_back and not call.again:
+            return self._host.admission.again()
+        self._sent_back.discard(call.lease)
+        refusal = self._host.admission.refusal(
+            held_bytes=self._held_bytes + _weight(call), waiting_calls=len(self._running)
+        )
+        if refusal is not None:
+            self._sent_back.add(call.lease)
+        return refusal
 
     async def _run(self, running: _Running) -> None:
         """One call, from its frame to its result."""
@@ -269,6 +282,7 @@ class Peer:
         if running.turn is not None:
             await self._wait_turn(running, running.turn)
         elif call.operation == Operation.SLOT_RELEASE and call.lease is not None:
+            self._sent_back.discard(call.lease)
             await self._end_calls_of(call.lease)
         try:
             outcome = await self._operations.run(call, sink=running.output)

@@ -31,6 +31,7 @@ from hermes_trio.wire.frames import (
 )
 from hermes_trio.wire.session import Event, Session, SessionReset
 from sandbox_daemon.isolation.probe import probe
+from sandbox_daemon.server.admission import Admission, Bounds
 from sandbox_daemon.server.host import Host
 from sandbox_daemon.server.sessions import Sessions, open_sessions
 from sandbox_daemon.slots.pool import SlotPoolConfig, open_slot_pool
@@ -155,8 +156,9 @@ async def test_a_lease_is_worth_nothing_to_another_session() -> None:
 
 
 async def test_what_waiting_calls_hold_is_bounded() -> None:
-    """Past the bound a call is answered at once; those before it run."""
-    async with hosting(max_held_bytes=3_000_000) as sessions, calling(sessions) as caller:
+    """Past the bound a call is sent back with a hint, and those behind it with it; those before it run."""
+    admission = Admission(Bounds(max_held_bytes=3_000_000))
+    async with hosting(admission=admission) as sessions, calling(sessions) as caller:
         await caller.heard(Welcome)
         lease = await caller.acquire()
         ids = [
@@ -168,7 +170,11 @@ async def test_what_waiting_calls_hold_is_bounded() -> None:
         provenances = [caller.results[found[0]].provenance for found in ids]
         assert provenances.count(Provenance.UNAVAILABLE) in {1, 2}
         assert provenances.count(Provenance.OK) == 4 - provenances.count(Provenance.UNAVAILABLE)
-        after = await caller.ask("bash", {"command": "echo on"}, lease=lease, limit_s=10)
+        last = caller.results[ids[-1][0]]
+        assert (last.data["busy"], 0 < last.data["retry_after_s"] < 1) == (True, True)
+        late = await caller.ask("bash", {"command": "echo late"}, lease=lease, limit_s=10)
+        assert late.data["busy"] is True
+        after = await caller.ask("bash", {"command": "echo on"}, lease=lease, limit_s=10, again=True)
         assert after.payload == b"on\n"
 
 

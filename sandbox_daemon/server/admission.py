@@ -1,0 +1,95 @@
+"""Whether one more call is taken now. A no is an answer: it names the reason, and when to come back.
+
+What counts is what a call would hold here and now: bytes of its session's calls that run or wait, calls of
+its session that wait, and the host's memory. Giving slots back is never refused: it frees.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import trio
+from attrs import define, field, frozen
+
+from hermes_trio.errors import Provenance
+from sandbox_daemon.process.outcome import Outcome
+
+MIN_AVAILABLE_BYTES: Final = 128 * 1024 * 1024
+"""Below so much memory that the kernel could give out (``MemAvailable``), commands do not begin."""
+_LOOK_EVERY_S: Final = 0.25
+_HINT_S: Final = 0.25
+_MEMORY_HINT_S: Final = 1.0
+_MEMINFO: Final = Path("/proc/meminfo")
+
+
+def available_bytes() -> int | None:
+    """What the kernel could give out without swapping (proc(5)); ``None``: it does not say."""
+    for line in _MEMINFO.read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+@frozen(kw_only=True)
+class Bounds:
+    """What one session may have here at a time.
+
+    Args:
+        max_held_bytes: payloads and texts of its calls that run or wait.
+        max_waiting_calls: calls that wait for their slot's turn.
+        min_available_bytes: memory the host must have left before a command begins; 0: never mind.
+    """
+
+    max_held_bytes: int = 64 * 1024 * 1024
+    max_waiting_calls: int = 2048
+    min_available_bytes: int = MIN_AVAILABLE_BYTES
+
+
+@define
+class Admission:
+    """The door. One for all sessions of a daemon.
+
+    Args:
+        bounds: of each session.
+        look: tells how much memory there is.
+    """
+
+    bounds: Bounds = field(factory=Bounds)
+    look: Callable[[], int | None] = available_bytes
+    _available: int | None = None
+    _looked_at: float = float("-inf")
+
+    def refusal(self, *, held_bytes: int, waiting_calls: int) -> Outcome | None:
+        """What to answer instead of taking a call, given what its session would have then."""
+        bounds = self.bounds
+        if held_bytes > bounds.max_held_bytes:
+            return _busy(
+                f"its calls would hold {held_bytes} bytes here (max {bounds.max_held_bytes})", _HINT_S
+            )
+        if waiting_calls > bounds.max_waiting_calls:
+            return _busy(f"{bounds.max_waiting_calls} of its calls wait here already", _HINT_S)
+        available = self._memory()
+        if available is not None and available < bounds.min_available_bytes:
+            return _busy(f"the host has {available} bytes of memory left", _MEMORY_HINT_S)
+        return None
+
+    def again(self) -> Outcome:
+        """The answer to a call that must not overtake one that was sent back."""
+        return _busy("an earlier call of this slot was sent back", _HINT_S)
+
+    def _memory(self) -> int | None:
+        """Looked at now and then: reading it costs as much as taking a call."""
+        now = trio.current_time()
+        if now >= self._looked_at + _LOOK_EVERY_S:
+            self._available, self._looked_at = self.look(), now
+        return self._available
+
+
+def _busy(why: str, hint_s: float) -> Outcome:
+    """The hint is cut by chance, so that those who were sent back do not all come at once."""
+    hint_s *= random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
+    data: dict[str, Any] = {"busy": True, "retry_after_s": round(hint_s, 3)}
+    return Outcome(provenance=Provenance.UNAVAILABLE, error=f"the daemon is busy: {why}", data=data)
