@@ -59,7 +59,8 @@ class FakeDaemon:
         epoch: the life it pretends to be in.
         pump: how links are driven.
         lease_grace_s: how long a session outlives its last link.
-        script: asked first about every call; what it returns is the answer, ``None`` lets the call run.
+        script: asked about every call as its frame is read; what it returns is the answer, ``None`` lets it
+            run.
 
     Attributes:
         history: every call that was started, as ``(trajectory id, operation, arguments)``.
@@ -194,9 +195,6 @@ class FakeDaemon:
         await trio.lowlevel.checkpoint()
         call = running.call
         self.history.append((call.trajectory_id, call.operation, dict(call.arguments)))
-        scripted = self.script(call)
-        if scripted is not None:
-            return scripted
         if call.operation == Operation.SLOT_ACQUIRE:
             return await self._acquire(peer.owner)
         slot = self.slots[call.lease.slot] if call.lease else None
@@ -320,6 +318,8 @@ class _FakePeer:
 
     def _on_event(self, event: Event) -> None:
         match event:
+            case Call() if (scripted := self._daemon.script(event)) is not None:
+                self._answer(event, scripted)
             case Call():
                 output = OutgoingStream(self._pump, event) if event.output_credit else None
                 running = self._calls[event.call_id] = FakeCall(event, output)
@@ -357,16 +357,19 @@ class _FakePeer:
             running.close()
             self._daemon.dequeue(running)
             del self._calls[call_id]
+        self._answer(running.call, outcome)
+
+    def _answer(self, call: Call, outcome: FakeOutcome) -> None:
         self._pump.post(
             lambda session: session.result(
-                call_id,
+                call.call_id,
                 outcome.provenance,
                 error=outcome.error,
                 data=outcome.data,
                 segments=tuple(len(part) for part in outcome.parts),
                 payload=b"".join(outcome.parts),
             ),
-            lane=running.call.trajectory_id,
+            lane=call.trajectory_id,
         )
 
 
