@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes the checkout ready: a virtual environment in .venv, pinned dependencies, Debian's bubblewrap and tmux.
+# Makes the checkout ready: a virtual environment in .venv, pinned dependencies, Debian's bubblewrap, e2fsprogs and
+# tmux.
 #
 # Usage: scripts/setup.sh [runtime|dev]
 #
@@ -44,6 +45,8 @@ ensure_system_packages() {
   local missing=()
   command -v bwrap >/dev/null 2>&1 || missing+=(bubblewrap)
   command -v tmux >/dev/null 2>&1 || missing+=(tmux)
+  # Only a daemon that is root makes file systems.
+  [ "$(id -u)" != 0 ] || PATH=$PATH:/usr/sbin:/sbin command -v mkfs.ext4 >/dev/null 2>&1 || missing+=(e2fsprogs)
   [ ${#missing[@]} -gt 0 ] || return 0
   if can_apt; then
     if apt_install "${missing[@]}"; then return 0; fi
