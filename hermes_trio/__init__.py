@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from hermes_trio.errors import LinkLostError as LinkLostError
     from hermes_trio.errors import LocalProtocolError as LocalProtocolError
     from hermes_trio.errors import LostError as LostError
+    from hermes_trio.errors import NobodyThereError as NobodyThereError
     from hermes_trio.errors import ProtocolError as ProtocolError
     from hermes_trio.errors import Provenance as Provenance
     from hermes_trio.errors import RefusedError as RefusedError
@@ -40,16 +41,16 @@ if TYPE_CHECKING:
     from hermes_trio.executor.executor import open_executor as open_executor
     from hermes_trio.executor.options import CallOptions as CallOptions
     from hermes_trio.executor.quiet import QuietSlot as QuietSlot
-    from hermes_trio.executor.stream import (
-        OutputChunk as OutputChunk,
-    )
-    from hermes_trio.executor.stream import (
-        ToolStream as ToolStream,
-    )
+    from hermes_trio.executor.stream import OutputChunk as OutputChunk
+    from hermes_trio.executor.stream import ToolStream as ToolStream
     from hermes_trio.models.chat import ChatClient as ChatClient
     from hermes_trio.tools.calls import ToolCall as ToolCall
     from hermes_trio.tools.calls import ToolResult as ToolResult
     from hermes_trio.tools.functions import python_tool as python_tool
+    from hermes_trio.tools.mcp.config import McpLimits as McpLimits
+    from hermes_trio.tools.mcp.config import McpProgram as McpProgram
+    from hermes_trio.tools.mcp.config import McpUrl as McpUrl
+    from hermes_trio.tools.mcp.server import open_mcp_server as open_mcp_server
     from hermes_trio.tools.registry import ToolRegistry as ToolRegistry
     from hermes_trio.tools.registry import registry_of as registry_of
     from hermes_trio.tools.schema import ToolSchema as ToolSchema
@@ -78,6 +79,9 @@ _MODULES = {
     "LocalProtocolError": "hermes_trio.errors",
     "LoopLimits": "hermes_trio.agents.limits",
     "LostError": "hermes_trio.errors",
+    "McpLimits": "hermes_trio.tools.mcp.config",
+    "McpProgram": "hermes_trio.tools.mcp.config",
+    "McpUrl": "hermes_trio.tools.mcp.config",
     "NobodyThereError": "hermes_trio.errors",
     "OutputChunk": "hermes_trio.executor.stream",
     "ProtocolError": "hermes_trio.errors",
@@ -101,6 +105,7 @@ _MODULES = {
     "UnavailableError": "hermes_trio.errors",
     "open_executor": "hermes_trio.executor.executor",
     "open_local_backend": "hermes_trio.backends.local",
+    "open_mcp_server": "hermes_trio.tools.mcp.server",
     "open_static_backend": "hermes_trio.backends.static",
     "open_tool_server": "hermes_trio.tools.tool_server.server",
     "python_tool": "hermes_trio.tools.functions",

@@ -9,7 +9,10 @@ from typing import Any
 
 from house import rooms, sources
 
-_OPTIONAL = {"matplotlib", "torch", "transformers"}
+_OPTIONAL = {
+    *("matplotlib", "torch", "transformers"),
+    *("mcp", "mcp-types", "anyio", "httpx2", "pydantic"),
+}
 """Imported by the product where an extra is asked for, with a sentence for those who lack it."""
 
 
