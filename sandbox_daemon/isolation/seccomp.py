@@ -5,8 +5,9 @@ is not. Denied calls answer EPERM, ``clone3`` ENOSYS (its flags lie in memory wh
 libraries then fall back to ``clone``, whose flags we see). The kernel interfaces below were the way out of
 containers again and again, or reach beyond the slot.
 
-The program is emitted here rather than by libseccomp so that no shared library must exist on the host; a test
-runs it against an interpreter of its own and, in a slot, against the kernel.
+The program is emitted here rather than by libseccomp so that no shared library must exist on the host; tests
+compare its verdicts with those of the program that libseccomp makes from the same list, for every call, and
+ask the kernel in a slot.
 
 Source: seccomp(2), linux/audit.h, linux/bpf_common.h, the kernel's syscall tables.
 """
