@@ -45,7 +45,8 @@ class SlotLimits:
         max_files: its inodes.
         max_drained_bytes: a command that prints more, both streams together, is ended.
         ptrace: debuggers may be used inside; nobody else is there to trace.
-        tmp_bytes: size of ``/tmp`` and of ``/dev/shm``, each; memory until it is freed.
+        tmp_bytes: size of ``/tmp`` and of ``/dev/shm``, each; memory until it is freed, and at most a
+            quarter of ``memory_bytes``.
     """
 
     max_processes: int = 512
@@ -135,8 +136,8 @@ def _namespaces(launch: Launch) -> list[str]:
 
 
 def _mounts(launch: Launch) -> list[str]:
-    size = str(launch.limits.tmp_bytes)
-    bounded = ["--perms", "1777", "--size", size, "--tmpfs"] if launch.limits.tmp_bytes else ["--tmpfs"]
+    size = _tmp_bytes(launch.limits)
+    bounded = ["--perms", "1777", "--size", str(size), "--tmpfs"] if size else ["--tmpfs"]
     arguments = ["--ro-bind", "/usr", "/usr"]
     for path, target in launch.layout.links:
         arguments += ["--symlink", target, path]
@@ -160,6 +161,13 @@ def _mounts(launch: Launch) -> list[str]:
     ]
     arguments += ["--bind", workspace, WORKSPACE, "--remount-ro", "/"]
     return [*arguments, "--chdir", WORKSPACE]
+
+
+def _tmp_bytes(limits: SlotLimits) -> int:
+    """Both folders together are at most half of the memory: a slot that is full of files can run ``rm``."""
+    if not limits.memory_bytes:
+        return limits.tmp_bytes
+    return min(limits.tmp_bytes, limits.memory_bytes // 4)
 
 
 def _sources(launch: Launch) -> tuple[str, str]:

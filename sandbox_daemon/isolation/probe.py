@@ -149,7 +149,7 @@ async def _attack(candidate: Isolation, data_dir: Path) -> Isolation:
 def _with_volumes(candidate: Isolation, folder: Path) -> Isolation:
     """Volumes, when one can be made. Blocking for a tenth of a second; nothing else runs yet."""
     if candidate.level is not Level.NS or os.geteuid() != 0:
-        return candidate
+        return evolve(candidate, missing=_unmountable(candidate.level))
     try:
         maker = VolumeMaker(folder, size_bytes=suite.LIMITS.disk_bytes, max_files=suite.LIMITS.max_files)
         try:
@@ -161,6 +161,16 @@ def _with_volumes(candidate: Isolation, folder: Path) -> Isolation:
     except OSError as error:
         return evolve(candidate, missing=(no_volumes(f"no loop device: {error.strerror}"),))
     return evolve(candidate, volumes=True)
+
+
+def _unmountable(level: Level) -> tuple[Missing, ...]:
+    """What a host that is not even asked for volumes misses."""
+    elsewhere = "Put the data directory on a file system of its own"
+    if level is Level.NS:
+        return (no_volumes("only root mounts a file system per slot", f"{elsewhere}, or run as root."),)
+    if level is Level.UID:
+        return (no_volumes("without a mount namespace slots share the host's disk", f"{elsewhere}."),)
+    return ()
 
 
 @contextlib.contextmanager

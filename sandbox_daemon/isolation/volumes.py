@@ -42,6 +42,7 @@ _LOOP_CONFIGURE: Final = 0x4C0A
 _AUTOCLEAR: Final = 4
 _LOOP_CONFIG: Final = struct.Struct("=II 40x 12x I 64x 64x 32x 16x 64x")
 """``struct loop_config``: file, block size, and of its ``loop_info64`` only the flags."""
+_BLOCK_BYTES: Final = 4096
 _MKFS_LIMIT_S: Final = 30.0
 _LOOP_ATTEMPTS: Final = 1000
 """Each lost race for a free device means that somebody else got one."""
@@ -84,7 +85,7 @@ class VolumeMaker:
     Args:
         folder: where their files are, as long as they have a name.
         size_bytes: of each.
-        max_files: inodes of each.
+        max_files: inodes of each, as far as it has a block for every one of them.
 
     Raises:
         UnavailableError: this host cannot make them; the text says what mends it.
@@ -127,8 +128,9 @@ def _make_template(path: Path, size_bytes: int, max_files: int) -> int:
     try:
         os.truncate(descriptor, size_bytes)
         features = ["-O", "^has_journal,^resize_inode", "-E", "lazy_itable_init=1,nodiscard"]
+        blocks = ["-b", str(_BLOCK_BYTES), "-N", str(min(max_files, size_bytes // _BLOCK_BYTES)), "-m", "0"]
         subprocess.run(  # noqa: S603 - our own argument list, no shell
-            [program, "-q", "-F", *features, "-N", str(max_files), "-m", "0", str(path)],
+            [program, "-q", "-F", *features, *blocks, str(path)],
             check=True,
             capture_output=True,
             timeout=_MKFS_LIMIT_S,

@@ -2,7 +2,7 @@
 
 ::
 
-    a limit passes    SIGTERM to the process group, 250 ms
+    a limit passes    SIGTERM to the process group, SIGCONT so that a stopped one hears it, 250 ms
     cancel, overflow  (no grace)
                       sweep, by the agent, of the command's group (or, where calls have none, of the whole
                       slot), until the kernel says that nothing is left, 500 ms
@@ -26,6 +26,7 @@ from sandbox_daemon.process.outcome import AgentLostError
 from sandbox_daemon.process.running import Running
 
 SIGTERM: Final = 15
+SIGCONT: Final = 18
 TERM_GRACE_S: Final = 0.25
 SWEEP_LIMIT_S: Final = 0.5
 KILL_LIMIT_S: Final = 2.0
@@ -119,7 +120,8 @@ async def _end(link: AgentLink, running: Running, *, soft: bool, kill: Kill) -> 
     """
     try:
         if soft:
-            link.send(protocol.pack(protocol.SIGNAL, running.call_id, (SIGTERM,)))
+            for number in (SIGTERM, SIGCONT):
+                link.send(protocol.pack(protocol.SIGNAL, running.call_id, (number,)))
             await _finished_within(running, TERM_GRACE_S)
         if not running.finished.is_set():
             if running.report is None:  # else what is left has been killed already, and is waited for

@@ -241,7 +241,11 @@ async def _obey(agent: FakeAgent, call_id: int, at: int) -> list[int]:
 
 @pytest.mark.parametrize(
     ("at", "expected"),
-    [(protocol.SIGNAL, [protocol.SIGNAL]), (protocol.SWEEP, [protocol.SIGNAL, protocol.SWEEP])],
+    [
+        (protocol.SIGNAL, [protocol.SIGNAL]),
+        # SIGTERM, and SIGCONT: what is stopped hears nothing else.
+        (protocol.SWEEP, [protocol.SIGNAL, protocol.SIGNAL, protocol.SWEEP]),
+    ],
 )
 async def test_a_limit_climbs_the_ladder_as_far_as_it_must(
     both: tuple[AgentLink, FakeAgent], at: int, expected: list[int]

@@ -86,6 +86,15 @@ def test_without_a_bound_temporary_folders_are_the_hosts_default() -> None:
 
 
 @pytest.mark.parametrize(
+    ("memory_bytes", "tmp_bytes", "size"), [(1 << 30, 1 << 30, 1 << 28), (1 << 30, 4096, 4096), (0, 1, 1)]
+)
+def test_temporary_folders_never_fill_the_memory(memory_bytes: int, tmp_bytes: int, size: int) -> None:
+    """They count as memory: a slot full of files could not even run ``rm``."""
+    limits = SlotLimits(memory_bytes=memory_bytes, tmp_bytes=tmp_bytes)
+    assert pairs(evolve(LAUNCH, limits=limits)).count(f" --size {size} --tmpfs ") == 2
+
+
+@pytest.mark.parametrize(
     ("more", "mounts", "workspace"),
     [
         ({"private": True}, ("/data/slots/slot_0", "/mnt/slot"), "/mnt/slot/workspace"),
