@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 from collections import Counter
 from functools import cache
+from pathlib import Path
 
 import pytest
+import trio
 from hypothesis import HealthCheck, settings
+
+from sandbox_daemon.isolation.levels import Isolation
+from sandbox_daemon.isolation.probe import probe
 
 _NOBODY = 65534
 
@@ -41,7 +47,44 @@ def _why_no_bubblewrap() -> str:
     return f"needs bubblewrap, which fails here: {run.stderr.strip()}" if run.returncode else ""
 
 
-_NEEDS = {"root": _why_no_root, "bubblewrap": _why_no_bubblewrap}
+@cache
+def _found() -> Isolation:
+    """What this host holds at best: found by starting a slot and attacking it, as the daemon does."""
+    with tempfile.TemporaryDirectory() as folder:
+        return trio.run(probe, "auto", Path(folder))
+
+
+def _why_not(wanted: str, mechanism: str, names: tuple[str, ...]) -> str:
+    """What the probe says is missing where one of these mechanisms is another."""
+    found = _found()
+    if all(found.mechanisms[name] == mechanism for name in names):
+        return ""
+    reasons = {item.why for item in found.missing if item.name.removesuffix(" limit") in names}
+    return f"needs {wanted}: {'; '.join(sorted(reasons)) or f'level {found.level.value} has none'}"
+
+
+@cache
+def _why_no_cgroups() -> str:
+    return _why_not("control groups", "control group", ("process count", "memory", "cpu"))
+
+
+@cache
+def _why_no_volumes() -> str:
+    return _why_not("a file system per slot", "a file system per slot", ("disk",))
+
+
+_NEEDS = {
+    "root": _why_no_root,
+    "bubblewrap": _why_no_bubblewrap,
+    "cgroups": _why_no_cgroups,
+    "volumes": _why_no_volumes,
+}
+
+
+@pytest.fixture(scope="session")
+def probe_isolation() -> Isolation:
+    """What this host holds at best."""
+    return _found()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -16,7 +16,7 @@ import trio
 
 from hermes_trio.errors import Provenance
 
-pytestmark = [pytest.mark.bubblewrap, pytest.mark.slow]
+pytestmark = [pytest.mark.bubblewrap, pytest.mark.slow, pytest.mark.hostile]
 
 DENIED = "Access denied: path outside workspace"
 

@@ -12,7 +12,7 @@ import pytest
 
 from hermes_trio.errors import Provenance
 
-pytestmark = [pytest.mark.bubblewrap, pytest.mark.slow]
+pytestmark = [pytest.mark.bubblewrap, pytest.mark.slow, pytest.mark.hostile]
 
 
 async def test_output_that_looks_like_a_namespace_error_changes_nothing(slots) -> None:

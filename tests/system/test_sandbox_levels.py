@@ -7,9 +7,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import sys
-import traceback
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -65,6 +62,21 @@ async def test_required_without_namespaces_refuses_with_the_sentence_that_mends_
     """It fails closed."""
     with pytest.raises(UnavailableError, match=r"bubblewrap is not installed.*apt-get install bubblewrap"):
         await probe("required", tmp_path)
+
+
+@pytest.mark.usefixtures("without_bwrap")
+def test_a_daemon_without_bubblewrap_does_not_start_and_says_why(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One line, and the exit code for a host that lacks something; nothing is served, ever."""
+    from sandbox_daemon.__main__ import EXIT_ENVIRONMENT, main
+
+    (tmp_path / "token").write_text("t" * 64)
+    options = ["--data-dir", str(tmp_path / "data"), "--token-file", str(tmp_path / "token")]
+    assert main([*options, "--slots", "1", "--isolation", "required"]) == EXIT_ENVIRONMENT
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert "Isolation level ns does not hold on this host: bubblewrap is not installed" in said.err
 
 
 async def test_a_bwrap_that_fails_is_no_bwrap(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -255,58 +267,6 @@ async def test_a_required_sandbox_is_refused_at_level_none(reachable: Path) -> N
         outcome = await pool.bash(lease, BashArguments(command="touch ran", require_sandbox=True))
         assert outcome.provenance is Provenance.DENIED
         assert not (pool._site.storage.workspace(lease.slot) / "ran").exists()
-
-
-def _as_nobody(body: Callable[[Path], None], folder: Path) -> str:
-    """Runs ``body`` in a forked child without any privilege; its traceback, or nothing.
-
-    Forked, because the interpreter of the tests may lie where nobody else can run it.
-    """
-    folder.chmod(0o777)
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(reader)
-        try:
-            os.setgroups([])
-            os.setresgid(65534, 65534, 65534)
-            os.setresuid(65534, 65534, 65534)
-            body(folder / "data")
-        except (Exception, KeyboardInterrupt):
-            os.write(writer, traceback.format_exc().encode()[-4000:])
-        os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as pipe:
-        text = pipe.read().decode()
-    os.waitpid(child, 0)
-    return text
-
-
-@pytest.mark.root
-@pytest.mark.bubblewrap
-def test_without_privileges_level_ns_holds_all_the_same(reachable: Path) -> None:
-    """A user namespace is all it takes; the slots then share the daemon's uid outside."""
-    reachable.parent.mkdir(exist_ok=True)
-
-    async def main(data: Path) -> None:
-        found = await probe("required", data)
-        assert found.level is Level.NS, found
-        assert found.mechanisms["identity"] == "the daemon's uid"
-        async with open_slot_pool(SlotPoolConfig(slots=2, data_dir=data), found) as pool:
-            lease = await pool.acquire(owner="o", trajectory_id="t")
-            outcome = await pool.bash(
-                lease, BashArguments(command="id -u; mkdir -p a/b; chmod 000 a; sleep 1000 & echo hi")
-            )
-            assert outcome.payload == b"1000\nhi\n", outcome
-            outcome = await pool.bash(lease, BashArguments(command=":(){ :|:& };:; sleep 0.2"), limit_s=1)
-            assert (await pool.bash(lease, BashArguments(command="echo ok"))).payload == b"ok\n"
-            assert await pool.release(lease) == "ready"
-        assert list((data / "slots").iterdir()) == []
-        assert list((data / "trash").iterdir()) == []
-
-    trace = _as_nobody(lambda data: trio.run(main, data), reachable.parent)
-    assert trace == ""
-    assert sys.exc_info() == (None, None, None)
 
 
 @pytest.mark.bubblewrap

@@ -8,15 +8,21 @@ import math
 import os
 import random
 import signal
-import time
+import subprocess
 
 import pytest
 import trio
 
 from hermes_trio.errors import Provenance
+from hermes_trio.wire.frames import Lease
 from hermes_trio.wire.operations import BashArguments
 
-pytestmark = [pytest.mark.bubblewrap, pytest.mark.slow]
+pytestmark = [pytest.mark.bubblewrap, pytest.mark.slow, pytest.mark.hostile]
+
+FOR_EVER_S = 30.0
+"""Nothing that is tested takes so long, on however busy a machine; what waits for a sleeper takes longer."""
+LADDER_MS = 250 + 500 + 2000
+"""The rungs of the kill ladder together: what outlives them is a leak."""
 
 ESCAPES = {
     "background": "sleep 1000 &",
@@ -25,7 +31,7 @@ ESCAPES = {
     "nohup, closed": "nohup setsid sleep 1000 </dev/null >/dev/null 2>&1 &",
     "stopped": "setsid sh -c 'kill -STOP $$' &",
     "trapping": "setsid bash -c \"trap '' TERM INT HUP QUIT; while :; do sleep 1; done\" &",
-    "300 sessions": "for i in $(seq 150); do setsid sleep 1000 & done",
+    "300 sessions": "for i in $(seq 300); do setsid sleep 1000 & done",
     "hopper": "setsid bash -c 'f() { sleep 0.01; f & }; f' &",
 }
 
@@ -33,9 +39,8 @@ ESCAPES = {
 @pytest.mark.parametrize("escape", ESCAPES.values(), ids=ESCAPES.keys())
 async def test_what_outlives_a_command_is_gone_before_its_result(slots, escape: str) -> None:
     """A normal exit sweeps too, and a child that holds the pipe open delays nothing."""
-    began = time.perf_counter()
-    outcome = await slots.bash(f"{escape} echo hi" if escape.endswith("&") else f"{escape}; echo hi")
-    assert time.perf_counter() - began < 1.0
+    with trio.fail_after(FOR_EVER_S):
+        outcome = await slots.bash(f"{escape} echo hi" if escape.endswith("&") else f"{escape}; echo hi")
     assert (outcome.payload, outcome.data["exit_code"]) == (b"hi\n", 0)
     assert slots.strays() == {}
 
@@ -56,16 +61,16 @@ async def test_a_limit_ends_the_whole_tree(slots, escape: str) -> None:
     outcome = await slots.bash(command, limit_s=0.3)
     assert outcome.provenance is Provenance.LIMIT_EXCEEDED
     assert (outcome.data["exit_code"], outcome.data["ending"]) == (-1, "limit")
-    assert outcome.data["kill_ms"] < 1000
+    assert outcome.data["kill_ms"] < LADDER_MS
     assert slots.strays() == {}
 
 
 async def test_a_command_that_traps_everything_ends_soon_after_its_limit(slots) -> None:
     """What it had printed is kept."""
     command = "trap '' TERM INT HUP; echo early; while :; do sleep 0.05; done"
-    async with slots.neighbour_watched():
-        outcome = await slots.bash(command, limit_s=1.0)
-    assert 1.0 <= outcome.data["duration_s"] < 1.6
+    outcome = await slots.bash(command, limit_s=1.0)
+    assert outcome.data["duration_s"] >= 1.0
+    assert 250 <= outcome.data["kill_ms"] < LADDER_MS
     assert outcome.payload == b"early\n"
     assert outcome.error == "Command timed out after 1.0s"
 
@@ -75,36 +80,50 @@ async def test_a_command_that_obeys_the_soft_signal_may_clean_up(slots) -> None:
     outcome = await slots.bash("trap 'echo cleaned; exit 0' TERM; sleep 1000 & wait", limit_s=0.3)
     assert outcome.payload == b"cleaned\n"
     assert (outcome.data["ending"], outcome.data["exit_code"]) == ("limit", -1)
-    assert outcome.data["kill_ms"] < 250
 
 
-async def test_a_stopped_tree_is_killed(slots) -> None:
+@pytest.mark.parametrize("command", ["kill -STOP $$", "sh -c 'kill -STOP $$' & kill -STOP $$"])
+async def test_a_stopped_tree_is_killed(slots, command: str) -> None:
     """SIGTERM alone would wait for SIGCONT for ever."""
-    outcome = await slots.bash("sh -c 'kill -STOP $$' & kill -STOP $$", limit_s=0.2)
+    outcome = await slots.bash(command, limit_s=0.2)
     assert outcome.data["ending"] == "limit"
-    assert outcome.data["kill_ms"] < 600
-
-
-async def test_a_cancel_kills_300_sessions_at_once(slots) -> None:
-    """No grace for a cancel."""
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(
-            slots.bash, "for i in $(seq 240); do setsid sleep 1000 & done; echo > up; sleep 1000"
-        )
-        with trio.fail_after(10):
-            while not (slots.workspace / "up").exists():
-                await trio.sleep(0.01)
-        began = time.perf_counter()
-        nursery.cancel_scope.cancel()
-    assert time.perf_counter() - began < 0.5
+    assert outcome.data["kill_ms"] < LADDER_MS
     assert slots.strays() == {}
 
 
+async def test_a_stopped_command_may_clean_up_all_the_same(slots) -> None:
+    """It is woken for the soft signal: otherwise it would sleep through its grace."""
+    outcome = await slots.bash("trap 'echo cleaned; exit 0' TERM; kill -STOP $$; sleep 1000", limit_s=0.3)
+    assert outcome.payload == b"cleaned\n"
+
+
+async def test_a_cancel_kills_300_sessions_at_once(slots) -> None:
+    """No grace for a cancel. How long it takes: benchmarks/scenario/kill.py."""
+    before = slots.agent_pid()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(
+            slots.bash, "for i in $(seq 300); do setsid sleep 1000 & done; echo > up; sleep 1000"
+        )
+        with trio.fail_after(FOR_EVER_S):
+            while not (slots.workspace / "up").exists():
+                await trio.sleep(0.01)
+        assert len(slots.strays()) >= 300
+        nursery.cancel_scope.cancel()
+    assert slots.strays() == {}
+    assert slots.agent_pid() == before  # the first rung was enough
+
+
 async def test_a_fork_bomb_stays_in_its_slot(slots) -> None:
-    """The processes of a slot's own uid are counted for it alone."""
-    async with slots.neighbour_watched():
-        outcome = await slots.bash(":(){ :|:& };:; sleep 0.5; echo after", limit_s=1.5)
-    assert outcome.provenance in (Provenance.OK, Provenance.TOOL_ERROR, Provenance.LIMIT_EXCEEDED)
+    """The processes of a slot are counted for it alone: the host forks meanwhile."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(slots.bash, ":(){ :|:& };:; sleep 1000")
+        with trio.fail_after(FOR_EVER_S):
+            while len(slots.strays()) < 256:
+                await trio.sleep(0.01)
+        for _ in range(20):
+            await trio.run_process(["/bin/true"], stdout=subprocess.DEVNULL)
+        assert len(slots.strays()) <= 512
+        nursery.cancel_scope.cancel()
     assert slots.strays() == {}
 
 
@@ -122,8 +141,18 @@ async def test_cancels_at_random_moments_leave_nobody(slots) -> None:
 
 async def test_long_commands_are_not_cut_at_ten_seconds(slots) -> None:
     """As they are by a parent-death signal that is bound to a thread of Trio's cache."""
-    outcome = await slots.bash("sleep 11; echo done")
-    assert (outcome.payload, outcome.data["exit_code"]) == (b"done\n", 0)
+
+    async def sleep(lease: Lease, duration_s: int) -> None:
+        command = BashArguments(command=f"sleep {duration_s}; echo done")
+        outcome = await slots.pool.bash(lease, command, limit_s=60.0)
+        assert (outcome.payload, outcome.data["exit_code"]) == (b"done\n", 0)
+
+    await slots.pool.release(slots.neighbour)  # nobody watches: what an idle thread does is the question
+    watched, slots.neighbour = slots.neighbour, await slots.pool.acquire(owner="t", trajectory_id="n")
+    assert watched != slots.neighbour
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sleep, slots.lease, 25)
+        nursery.start_soon(sleep, slots.neighbour, 11)
 
 
 async def test_a_signal_is_told_from_an_exit(slots) -> None:
@@ -141,9 +170,9 @@ async def test_a_signal_is_told_from_an_exit(slots) -> None:
 
 async def test_closed_output_is_no_end(slots) -> None:
     """The process counts, not its pipes."""
-    outcome = await slots.bash("exec 1>&- 2>&-; sleep 0.3")
+    outcome = await slots.bash("exec 1>&- 2>&-; sleep 1")
     assert outcome.data["exit_code"] == 0
-    assert outcome.data["duration_s"] >= 0.3
+    assert outcome.data["duration_s"] >= 1.0
 
 
 async def test_calls_of_one_slot_run_one_after_another(slots) -> None:
@@ -238,7 +267,7 @@ async def test_an_agent_that_hangs_is_replaced_and_the_workspace_stays(slots) ->
         nursery.start_soon(stop)
         outcome = await slots.bash("echo early; sleep 1000", limit_s=0.4)
     assert (outcome.data["ending"], outcome.payload) == ("limit", b"early\n")
-    assert 700 < outcome.data["kill_ms"] < 2000
+    assert 700 < outcome.data["kill_ms"] < LADDER_MS
     assert await slots.text("cat kept") == "yes"
     assert slots.agent_pid() != before
 
