@@ -8,6 +8,8 @@ from pathlib import Path
 import attrs
 import pytest
 
+from hermes_trio.agents.limits import LoopLimits
+from hermes_trio.agents.result import Ending as LoopEnding
 from hermes_trio.cli import VERBS, make_parser
 from hermes_trio.errors import Provenance
 from hermes_trio.rollouts.group import Assignment
@@ -52,8 +54,10 @@ def _members():
         ),
         ("task-file.md", [f"| `{each.name}` |" for each in attrs.fields(Task)]),
         ("task-file.md", [f"| `{each.name}` |" for each in attrs.fields(TaskLimits)]),
+        ("agent-loop.md", [f"| `{each.value}` |" for each in LoopEnding]),
+        ("agent-loop.md", [f"| `{each.name}` |" for each in attrs.fields(LoopLimits)]),
     ],
-    ids=["verbs", "options", "outcomes", "records", "summary", "tasks", "limits"],
+    ids=["verbs", "options", "outcomes", "records", "summary", "tasks", "limits", "endings", "loop"],
 )
 def test_the_page_names_everything_there_is(page, words):
     """What is added to the code is added to its page."""
