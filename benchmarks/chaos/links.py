@@ -20,7 +20,7 @@ from hermes_trio.executor.executor import Executor, ExecutorStatistics
 from hermes_trio.testing.chaos_proxy import ChaosProxy, ProxiedBackend, open_chaos_proxy
 from hermes_trio.testing.history import History, violations
 
-WEIGHTS = {"cut": 5, "reset": 3, "duplicate": 1, "half_close": 1, "darken": 0.2}
+WEIGHTS = {"cut": 5, "reset": 3, "duplicate": 1, "half_close": 1, "darken": 0.1}
 """Of each kind of cut; a dark link takes ``dead_after_s`` to be found."""
 
 
@@ -51,7 +51,7 @@ class _Load:
             self.wrong_exit_codes.append(f"{call}: {result.provenance} {result.error[:200]}")
 
 
-async def run(*, cuts: int, trajectories: int, seed: int = 1, pause_s: float = 0.25) -> FigureSet:
+async def run(*, cuts: int, trajectories: int, seed: int = 1, pause_s: float = 0.1) -> FigureSet:
     """Torment links so many times under so many trajectories of load."""
     dice, done = random.Random(seed), Counter[str]()
     async with (

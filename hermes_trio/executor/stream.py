@@ -169,8 +169,8 @@ class ToolStream(AsyncIterator[OutputChunk | ToolResult]):
     def __del__(self) -> None:
         """Whoever forgot it must not leave a command behind."""
         if self._sent is not None and not self._over:
-            warnings.warn(f"{self!r} was not read to its end", ResourceWarning, source=self, stacklevel=1)
             self._road.abandon(self._sent.record)
+            warnings.warn(f"{self!r} was not read to its end", ResourceWarning, source=self, stacklevel=1)
 
     async def _wait_news(self, record: CallRecord) -> None:
         await trio.lowlevel.checkpoint_if_cancelled()

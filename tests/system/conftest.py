@@ -15,12 +15,42 @@ import pytest
 import trio
 from attrs import frozen
 
+import hermes_trio
+from hermes_trio.executor import executor as executor_module
 from hermes_trio.wire.frames import Lease
 from hermes_trio.wire.operations import BashArguments, ReadFileArguments, WriteFileArguments
 from sandbox_daemon.isolation.levels import Isolation
 from sandbox_daemon.isolation.policy import SlotLimits
 from sandbox_daemon.slots.pool import Outcome, SlotPool, SlotPoolConfig, StaleLeaseError, open_slot_pool
 from sandbox_daemon.slots.work import RELEASED
+
+_OUR_TASKS = ("hermes_trio.fleet", "hermes_trio.link.pump", "hermes_trio.executor", "hermes_trio.slots")
+
+
+@pytest.fixture(autouse=True)
+def no_task_outlives_its_executor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever a test opens an executor, the task tree is walked when it is closed."""
+    really_open = executor_module.open_executor
+
+    @asynccontextmanager
+    async def open_and_look(*arguments: Any, **options: Any) -> AsyncIterator[Any]:
+        before = tasks_below(trio.lowlevel.current_task())
+        try:
+            async with really_open(*arguments, **options) as executor:
+                yield executor
+        finally:
+            left = tasks_below(trio.lowlevel.current_task()) - before
+            assert [task.name for task in left if task.name.startswith(_OUR_TASKS)] == []
+
+    monkeypatch.setattr(executor_module, "open_executor", open_and_look)
+    monkeypatch.setattr(hermes_trio, "open_executor", open_and_look)
+
+
+def tasks_below(task: trio.lowlevel.Task) -> set[trio.lowlevel.Task]:
+    """Its children, and theirs."""
+    children = {child for nursery in task.child_nurseries for child in nursery.child_tasks}
+    return children.union(*map(tasks_below, children))
+
 
 NEIGHBOUR_S = 0.05
 """A neighbour's `echo` at the median while something hostile goes on, on a machine that has time."""

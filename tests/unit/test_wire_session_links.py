@@ -11,9 +11,11 @@ from hermes_trio.testing.sessions import (
     carry,
     frames_of,
     meet,
+    new_daemon,
     new_executor,
     offered,
     pair,
+    read_hello,
     running,
 )
 from hermes_trio.wire.codec import encode_frame
@@ -313,3 +315,28 @@ def test_a_session_is_described_in_one_line() -> None:
         "<Session s-1 executor open epoch 7: 1 calls, 1 unacknowledged (91 B), sent 1, received 0>"
     )
     assert daemon.role is Role.DAEMON
+
+
+def test_calls_that_no_link_was_handed_are_known() -> None:
+    """Of these alone it is certain that they did not run."""
+    executor, _daemon = pair()
+    sent = executor.call("bash", {})
+    executor.data_to_send()
+    executor.link_lost()
+    unsent = executor.call("bash", {})
+    assert (executor.live_calls, executor.unsent_calls) == ((sent, unsent), (unsent,))
+
+
+def test_a_hello_can_be_judged_before_the_link_is_given_up_for_it() -> None:
+    """It begins the session, goes on with it, or means another one; asking changes nothing."""
+    executor = new_executor()
+    executor.link_up()
+    hello = read_hello(executor)
+    daemon = new_daemon(hello)
+    assert daemon.check_hello(hello) is False
+    meet(executor, daemon)
+    offered(executor, daemon)
+    assert daemon.check_hello(attrs.evolve(hello, incarnation=1, epoch=daemon.epoch)) is True
+    with pytest.raises(RemoteProtocolError, match="another beginning"):
+        daemon.check_hello(hello)
+    assert daemon.state is LinkState.OPEN
