@@ -241,12 +241,14 @@ async def test_a_call_past_its_limit_is_ended_and_the_server_stays() -> None:
         assert server.statistics().restarts == 0
 
 
-async def test_nothing_of_a_server_is_left_behind() -> None:
-    """Neither the program, which hangs, nor what it started."""
+@pytest.mark.parametrize("hangs", [False, True])
+async def test_nothing_of_a_server_is_left_behind(hangs: bool) -> None:
+    """Neither a program that hangs, nor what one that goes when it is asked has started."""
     async with open_mcp_server(PROGRAM) as server:
         child = int((await run(server, "leave_child")).output)
         assert is_alive(child)
-        await run(server, "hang", 0.1)
+        if hangs:
+            await run(server, "hang", 0.1)
     assert not is_alive(child)
 
 

@@ -13,6 +13,7 @@ import signal
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -200,20 +201,45 @@ async def _end(process: trio.Process) -> None:
     assert process.stdin is not None
     with suppress(trio.BrokenResourceError):
         await process.stdin.aclose()
-    pidfd = os.pidfd_open(process.pid)
+    for grace_s, number in ((_ASKED_S, signal.SIGTERM), (_TOLD_S, signal.SIGKILL)):
+        with trio.move_on_after(grace_s) as scope:
+            await _wait_dead(process.pid)
+        if not scope.cancelled_caught:
+            break
+        _signal_group(process.pid, number)
+    # The leader is dead or dying and not reaped: what else is in its group goes now.
+    with trio.move_on_after(_KILLED_S):
+        while members := _living_members(process.pid):
+            _signal_group(process.pid, signal.SIGKILL)
+            for pid in members:
+                await _wait_dead(pid)
+        await process.wait()
+
+
+async def _wait_dead(pid: int) -> None:
+    """Until the process has ended, reaped or not; SIGKILL does not work in the moment it is sent."""
+    await trio.lowlevel.checkpoint()
     try:
-        for grace_s, number in ((_ASKED_S, signal.SIGTERM), (_TOLD_S, signal.SIGKILL)):
-            with trio.move_on_after(grace_s) as scope:
-                await trio.lowlevel.wait_readable(pidfd)
-            if not scope.cancelled_caught:
-                break
-            _signal_group(process.pid, number)
-        # The leader is dead or dying and not reaped: what else is in its group goes now.
-        _signal_group(process.pid, signal.SIGKILL)
-        with trio.move_on_after(_KILLED_S):
-            await process.wait()
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        await trio.lowlevel.wait_readable(pidfd)
     finally:
         os.close(pidfd)
+
+
+def _living_members(group: int) -> list[int]:
+    """The processes of a group that are no zombies (proc(5): state and pgrp in ``stat``)."""
+    members = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            with suppress(OSError):
+                stat = Path("/proc", entry, "stat").read_text(errors="replace")
+                state, _parent, pgrp = stat.rpartition(")")[2].split()[:3]
+                if int(pgrp) == group and state not in "ZX":
+                    members.append(int(entry))
+    return members
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:
