@@ -12,6 +12,7 @@ ARM_MODULES = {
     "http_per_call": "benchmarks.arms.http_per_call",
     "bwrap_spawn": "benchmarks.arms.bwrap_spawn",
     "plain_spawn": "benchmarks.arms.plain_spawn",
+    "sh_spawn": "benchmarks.arms.sh_spawn",
 }
 """Each module has one function, ``make_arm() -> Arm``."""
 

@@ -129,6 +129,19 @@ def dress_latency_axes(axes: Axes) -> None:
     axes.grid(visible=True, which="both", alpha=0.2)
 
 
+def draw_findings(report: Report, figure: Figure) -> None:
+    """Each finding as a bar with its figure beside it, for scenarios that compare nothing."""
+    axes = figure.subplots()
+    known = [(name, value) for name, value in report.findings.items() if value is not None]
+    names, values = [name for name, _ in known], [value for _, value in known]
+    bars = axes.barh(range(len(known)), values, color=_COLOURS[0])
+    axes.bar_label(bars, labels=[f"{value:,.3g}" for value in values], padding=3)
+    axes.set_yticks(range(len(known)), names)
+    axes.invert_yaxis()
+    axes.set_xscale("symlog")
+    axes.set_title(report.scenario)
+
+
 def _plain_numbers(axis: Axis) -> None:
     """1, 2, 5 of each decade as plain numbers: the default writes powers over one another."""
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter

@@ -41,7 +41,7 @@ def smoke(name: str, *arms: str, json_path: Path | None = None, plot_path: Path 
     return report
 
 
-@pytest.mark.parametrize("name", ["idle", "throughput", "batching", "stragglers", "files"])
+@pytest.mark.parametrize("name", ["idle", "throughput", "batching", "stragglers", "files", "sandbox"])
 def test_scenarios_measure_every_arm_at_every_point(name: str) -> None:
     """No arm is left out where bubblewrap works, and no call fails."""
     report = smoke(name)
@@ -90,6 +90,22 @@ async def test_the_runner_of_commands_says_why_it_cannot() -> None:
             reply = from_line(await child.read_line(), Reply)
     assert reply.kind is ReplyKind.UNAVAILABLE
     assert "must be at most 4096" in reply.text
+
+
+def test_kills_leave_nobody(tmp_path: Path) -> None:
+    """Crowds, cancels at any moment, a daemon that is killed: each call has one end, and nobody is left."""
+    report = smoke("kill", plot_path=tmp_path / "kill.svg")
+    assert report.findings["survivors"] == 0
+    ends = report.findings["cancels_that_struck"], report.findings["commands_that_ended_first"]
+    assert sum(ends) == report.details["cancels"]
+    assert (tmp_path / "kill.svg").exists()
+
+
+@pytest.mark.cgroups
+def test_floods_are_counted_exactly() -> None:
+    """And every figure is there."""
+    report = smoke("floods")
+    assert None not in report.findings.values()
 
 
 @pytest.mark.parametrize("name", ["idle", "batching"])

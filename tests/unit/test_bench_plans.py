@@ -19,7 +19,7 @@ from benchmarks.scenario.nl2bash import read_commands
 from hermes_trio.errors import InvalidInputError
 from hermes_trio.telemetry import LogHistogram
 
-COMPARISONS = tuple(name for name in SCENARIOS if name != "nl2bash")
+COMPARISONS = tuple(name for name in SCENARIOS if isinstance(load_scenario(name), Comparison))
 
 
 def comparison(name: str) -> Comparison:
