@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -162,6 +163,26 @@ async def test_what_never_left_is_told_so(autojump_clock: trio.testing.MockClock
         result = await here.executor.execute("t", bash("echo never"))
         assert (result.provenance, result.metadata["outcome"]) == (Provenance.LINK_LOST, "not_started")
         assert "echo never" not in here.ran()
+
+
+async def test_a_call_that_was_packed_and_not_handed_over_did_not_start(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Calls of 900 KB, four in a message: one is taken, one is on its way, one is being sent, one is not."""
+    names = [f"t{number}" for number in range(14)]
+    async with world(slots=14) as here:
+        for name in names:
+            await here.run(name, "true")
+        monkeypatch.setattr(here.daemons["d"].links[0], "receive_message", trio.sleep_forever)
+        async with trio.open_nursery() as nursery:
+            for name in names:
+                nursery.start_soon(here.run, name, "true " + "x" * 900_000)
+            await trio.sleep(1)
+            here.daemons["d"].absent = GONE
+            await here.cut()
+        told = Counter(result.metadata.get("outcome", "ran") for result in here.results.values())
+        assert set(told) == {"ran", "unknown", "not_started"}
+        assert told["unknown"] == 8
 
 
 async def test_a_daemon_that_was_started_again_has_lost_its_calls(

@@ -153,3 +153,44 @@ async def test_wait_flushed_means_handed_to_the_link(autojump_clock: trio.testin
         assert pair.near.statistics().queued == 0
         await trio.testing.wait_all_tasks_blocked()
         assert isinstance(pair.heard_far[-1], Call)
+
+
+async def test_nothing_is_entrusted_to_a_peer_that_has_missed_a_heartbeat(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Control still goes out; calls go when the peer is heard again."""
+    suspicions: list[tuple[bool, float]] = []
+    pump = Pump(
+        Session.for_executor(SessionId("s"), limits=LIMITS),
+        on_event=lambda _event: None,
+        on_suspect=lambda suspect: suspicions.append((suspect, trio.current_time())),
+        config=PumpConfig(heartbeat_s=1.0, dead_after_s=50.0),
+    )
+    near, far = open_memory_links()
+    pump.session.link_up()
+    decoder, heard = FrameDecoder(LIMITS.max_message_bytes), []
+
+    async def listen() -> None:
+        while True:
+            heard.extend(frame for _, frame in decoder.feed(await far.receive_message()))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pump.run, near)
+        [(_, hello)] = decoder.feed(await far.receive_message())
+        assert isinstance(hello, Hello)
+        session = Session.for_daemon(hello, epoch=Epoch(1), limits=LIMITS, slots=1, isolation={})
+        session.accept(hello)
+        await far.send_message(session.data_to_send())
+        nursery.start_soon(listen)
+        await trio.sleep(3)
+        assert (suspicions, pump.suspect) == ([(True, 1.5)], True)
+        pump.post(call_writer("late"), lane="t")
+        pump.post(call_writer("control"))
+        await trio.sleep(10)
+        assert [call.arguments["command"] for call in calls(heard)] == ["control"]
+        session.heartbeat(7)
+        await far.send_message(session.data_to_send())
+        await trio.testing.wait_all_tasks_blocked()
+        assert [call.arguments["command"] for call in calls(heard)] == ["control", "late"]
+        assert suspicions == [(True, 1.5), (False, 13.0)]
+        nursery.cancel_scope.cancel()
