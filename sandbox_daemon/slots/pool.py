@@ -289,6 +289,7 @@ class SlotPool:
             await cell.rest()
         except AgentLostError as error:
             self._quarantine(cell, str(error))
+            await trio.lowlevel.checkpoint()
         else:
             self._table.cool(cell.slot)
         self._refill()  # somebody may have begun to wait meanwhile
