@@ -28,7 +28,7 @@ from typing import Final
 import trio
 from attrs import define
 
-from sandbox_daemon.isolation.hierarchies import Hits, counted
+from sandbox_daemon.isolation.hierarchies import Hits, counted, memberships
 
 _READ_BYTES: Final = 4096
 
@@ -123,12 +123,12 @@ class SlotGroup:
             yield descriptors
 
     def holds(self, pid: int) -> bool:
-        """Whether the kernel says that this process is in the slot's groups."""
-        text = Path(f"/proc/{pid}/cgroup").read_text()
-        places = set() if self._unified is None else {self._unified}
-        places |= set(self._limited.values())
-        lines = text.splitlines()
-        return all(any(_names(line, place) for line in lines) for place in places)
+        """Whether the kernel says that this process is in the slot's groups, in every tree."""
+        paths = dict(memberships(Path(f"/proc/{pid}/cgroup").read_text()))
+        places = {name: place for name, place in self._limited.items() if place != self._unified}
+        if self._unified is not None:
+            places[""] = self._unified
+        return all(_names(paths.get(name, ""), place) for name, place in places.items())
 
     def take(self) -> CallGroup | None:
         """A group for one command; ``None`` where there are none. ``OSError`` when the host refuses."""
@@ -196,10 +196,9 @@ async def _wait_unpopulated(events: int) -> None:
     await trio.lowlevel.checkpoint()
 
 
-def _names(line: str, place: Path) -> bool:
-    """Whether a line of ``/proc/PID/cgroup`` ends in this slot's part of the path, or below it."""
+def _names(path: str, place: Path) -> bool:
+    """Whether a path of ``/proc/PID/cgroup`` ends in this slot's part of it, or below that."""
     mark = "/" + "/".join(place.parts[-2:])
-    path = line.rpartition(":")[2]
     return path.endswith(mark) or mark + "/" in path
 
 

@@ -34,7 +34,7 @@ class Hierarchies:
 
 def read_hierarchies(mountinfo: str, membership: str) -> Hierarchies:
     """From the texts of ``/proc/self/mountinfo`` and ``/proc/self/cgroup``."""
-    own = dict(_memberships(membership))
+    own = dict(memberships(membership))
     unified = top = None
     legacy: dict[str, str] = {}
     for kind, root, point, options in _mounts(mountinfo):
@@ -47,7 +47,7 @@ def read_hierarchies(mountinfo: str, membership: str) -> Hierarchies:
     return Hierarchies(unified=unified, unified_top=top, legacy=legacy)
 
 
-def _memberships(text: str) -> Iterable[tuple[str, str]]:
+def memberships(text: str) -> Iterable[tuple[str, str]]:
     """Controller (empty for v2) and path of each line ``id:controllers:path``."""
     for line in text.splitlines():
         _, _, rest = line.partition(":")
