@@ -11,6 +11,7 @@ import os
 import random
 import signal
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import trio
@@ -29,6 +30,7 @@ from benchmarks.scenario.base import BenchOptions, Scenario
 from hermes_trio.telemetry import LogHistogram
 from hermes_trio.wire.frames import Lease
 from hermes_trio.wire.operations import BashArguments
+from sandbox_daemon.isolation.cgroup_tree import open_groups
 from sandbox_daemon.slots.pool import SlotPool
 
 if TYPE_CHECKING:
@@ -153,6 +155,9 @@ async def _kill_daemon(slots: int, isolation: str) -> float:
             await trio.sleep(0.002)
         took_s = time.perf_counter() - began
         nursery.cancel_scope.cancel()
+        for data_dir in watch.left_directories():
+            with open_groups(Path(data_dir)):
+                pass  # as the next daemon on it would: the empty groups of the dead one are removed
     return took_s
 
 
