@@ -159,7 +159,10 @@ class Workspace:
 
     def _follow(self, path: bytes) -> bytes:
         """The same place without symbolic links; DENIED when that is outside."""
-        real = os.path.realpath(os.path.join(self._root, path))
+        try:
+            real = os.path.realpath(os.path.join(self._root, path))
+        except RecursionError:  # it goes one level deeper for each link of a chain; the kernel gives up at 40
+            raise PathError(protocol.REASON_OS, errno.ELOOP) from None
         self._relative(real)
         return real
 

@@ -90,6 +90,17 @@ _CLONE3: Final = 435
 _SOCKET: Final = {"x86_64": 41, "aarch64": 198}
 _IOCTL: Final = {"x86_64": 16, "aarch64": 29}
 
+_TUNING: Final = (
+    ("prlimit64", 302, 261),
+    ("sched_setparam", 142, 118),
+    ("sched_setscheduler", 144, 119),
+    ("sched_setaffinity", 203, 122),
+    ("sched_setattr", 314, 274),
+)
+"""Calls that tune any process of the caller's uid, dumpable or not: refused for PID 1, which is the agent. By
+``prlimit`` a command took away its descriptors and its memory, and so the slot of everybody after it."""
+_AGENT: Final = 1
+
 _NEW_NAMESPACES: Final = (
     0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x10000000 | 0x20000000 | 0x40000000
 )
@@ -127,8 +138,16 @@ def deny(code: int) -> int:
 
 def denied_calls(machine: str, *, ptrace: bool = True) -> dict[str, int]:
     """Names and numbers of the calls that are denied whatever their arguments."""
-    denied = _DENIED if ptrace else (*_DENIED, _PTRACE)
-    numbers = {name: x86 if machine == "x86_64" else arm for name, x86, arm in denied}
+    return _numbers(machine, _DENIED if ptrace else (*_DENIED, _PTRACE))
+
+
+def tuning_calls(machine: str) -> dict[str, int]:
+    """Names and numbers of the calls that are denied when they are about the agent."""
+    return _numbers(machine, _TUNING)
+
+
+def _numbers(machine: str, calls: tuple[tuple[str, int, int], ...]) -> dict[str, int]:
+    numbers = {name: x86 if machine == "x86_64" else arm for name, x86, arm in calls}
     return {name: number for name, number in numbers.items() if number >= 0}
 
 
@@ -153,6 +172,8 @@ def build_filter(machine: str, *, sockets: bool, ptrace: bool = True) -> bytes:
     stdin_forgers = ((_JUMP_EQUAL, _TIOCSTI, True), (_JUMP_EQUAL, _TIOCLINUX, True))
     rules += _inspect(_IOCTL[machine], _ARGUMENT_1, stdin_forgers, errno.EPERM)
     rules += _inspect(_SOCKET[machine], _ARGUMENT_0, _refused_families(sockets=sockets), errno.EACCES)
+    for number in tuning_calls(machine).values():
+        rules += _inspect(number, _ARGUMENT_0, ((_JUMP_EQUAL, _AGENT, True),), errno.EPERM)
     rules.append(_statement(_RETURN, ALLOW))
     return b"".join(rules)
 

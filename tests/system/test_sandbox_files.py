@@ -266,3 +266,16 @@ async def test_an_agent_that_dies_over_a_file_loses_that_call(slots) -> None:
         outcome = await slots.write("f", b"x")
     assert outcome.provenance is Provenance.SANDBOX_LOST
     assert (await slots.write("f", b"x")).provenance is Provenance.OK
+
+
+async def test_a_chain_of_links_longer_than_a_stack_is_refused_and_the_agent_lives(slots) -> None:
+    """Absolute ones, which are resolved by the agent itself."""
+    code = "import os; [os.symlink(f'{os.getcwd()}/a{i + 1}', f'a{i}') for i in range(1500)]"
+    await slots.bash(f'python3 -c "{code}"; echo x > a1500; touch /tmp/mark')
+    for outcome in (
+        await slots.read("a0"),
+        await slots.write("a0", b"y"),
+        await slots.bash("true", cwd="a0"),
+    ):
+        assert "Too many levels of symbolic links" in outcome.error
+    assert await slots.text("ls /tmp; cat a1500") == "mark\nx\n"

@@ -126,7 +126,7 @@ async def test_killing_everybody_kills_only_the_own_call(slots) -> None:
 
 
 async def test_the_agent_cannot_be_touched_from_inside(slots) -> None:
-    """It is not dumpable: no ptrace, no memory, no descriptors, no environment."""
+    """It is not dumpable: no ptrace, memory, descriptors, environment; and the filter keeps its limits."""
     before = slots.agent_pid()
     attempts = (
         "cat /proc/1/mem",
@@ -134,6 +134,8 @@ async def test_the_agent_cannot_be_touched_from_inside(slots) -> None:
         "cat /proc/1/environ",
         "cat /proc/1/maps",
         "echo x > /proc/1/comm",
+        "prlimit --pid 1 --nofile=7:7",
+        "prlimit --pid 1 --as=1000:1000",
     )
     for attempt in attempts:
         outcome = await slots.bash(attempt)

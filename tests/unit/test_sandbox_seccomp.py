@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sandbox_daemon.isolation.seccomp import ALLOW, KILL, build_filter, denied_calls, deny
+from sandbox_daemon.isolation.seccomp import ALLOW, KILL, build_filter, denied_calls, deny, tuning_calls
 
 ARCHES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 CLONE = {"x86_64": 56, "aarch64": 220}
@@ -99,6 +99,17 @@ def test_forging_input_of_a_terminal_is_refused(machine: str) -> None:
     assert verdict(program, machine, IOCTL[machine], 0, 0x5412) == deny(errno.EPERM)
     assert verdict(program, machine, IOCTL[machine], 0, 0x541C) == deny(errno.EPERM)
     assert verdict(program, machine, IOCTL[machine], 0, 0x5401) == ALLOW
+
+
+@pytest.mark.parametrize("machine", ARCHES)
+def test_the_agent_cannot_be_tuned_and_everybody_else_can(machine: str) -> None:
+    """PID 1 in either half-filled register: the kernel reads 32 bits of it."""
+    program = build_filter(machine, sockets=True)
+    for number in tuning_calls(machine).values():
+        assert verdict(program, machine, number, 1) == deny(errno.EPERM)
+        assert verdict(program, machine, number, 1 | 1 << 32) == deny(errno.EPERM)
+        assert verdict(program, machine, number, 0) == ALLOW
+        assert verdict(program, machine, number, 7) == ALLOW
 
 
 def test_other_call_tables_of_the_same_machine_are_closed() -> None:
