@@ -114,20 +114,26 @@ def spawn(
     actions = [(os.POSIX_SPAWN_DUP2, stdio[target], target) for target in (0, 1, 2)]
     if extra >= 0:
         actions.append((os.POSIX_SPAWN_DUP2, extra, protocol.COMMAND_FD))
-    birthplace.enter(group[0])
-    try:
-        pid = os.posix_spawn(
-            shell,
-            [shell, b"-c", command],
-            environment,
-            file_actions=actions,
-            setsid=True,
-            setsigdef=_DEFAULT_SIGNALS,
-        )
-    finally:
-        birthplace.leave(group[0])
     pipes = frozenset(identity(os.fstat(stdio[target])) for target in (1, 2))
-    return Command(call_id, pid, pipes, os.dup(group[1]) if group[1] >= 0 else -1)
+    kill_fd = os.dup(group[1]) if group[1] >= 0 else -1  # once it runs, nothing may be refused any more
+    try:
+        birthplace.enter(group[0])
+        try:
+            pid = os.posix_spawn(
+                shell,
+                [shell, b"-c", command],
+                environment,
+                file_actions=actions,
+                setsid=True,
+                setsigdef=_DEFAULT_SIGNALS,
+            )
+        finally:
+            birthplace.leave(group[0])
+    except OSError:
+        if kill_fd >= 0:
+            os.close(kill_fd)
+        raise
+    return Command(call_id, pid, pipes, kill_fd)
 
 
 def identity(status: os.stat_result) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import _socket
 import ctypes
+import errno
 import os
 import resource
 import select
@@ -168,7 +169,7 @@ class Agent:
         self._herd.leave()
 
     def _receive(self) -> bool:
-        data, ancillary, _, _ = self._socket.recvmsg(
+        data, ancillary, flags, _ = self._socket.recvmsg(
             protocol.MAX_MESSAGE_BYTES, _ANCILLARY_SPACE, _MSG_CMSG_CLOEXEC
         )
         if not data:
@@ -176,7 +177,10 @@ class Agent:
         descriptors = _descriptors(ancillary)
         try:
             kind, call_id, fixed, strings = protocol.unpack(data)
-            self._verbs[kind](call_id, fixed, strings, descriptors)
+            if flags & _socket.MSG_CTRUNC:  # we may not have more descriptors, and not all of them came
+                self._fail(call_id, paths.PathError(protocol.REASON_OS, errno.EMFILE))
+            else:
+                self._verbs[kind](call_id, fixed, strings, descriptors)
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)

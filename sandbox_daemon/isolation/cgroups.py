@@ -31,6 +31,8 @@ from attrs import define
 from sandbox_daemon.isolation.hierarchies import Hits, counted, memberships
 
 _READ_BYTES: Final = 4096
+_MAX_SPARE: Final = 32
+"""Groups of a slot that wait for commands; each holds four descriptors of the daemon."""
 
 
 @define(eq=False)
@@ -140,8 +142,8 @@ class SlotGroup:
         return CallGroup.open(self._unified / f"call_{self._made}")
 
     def give_back(self, group: CallGroup) -> None:
-        """The command is over. A group that is not empty is not used again."""
-        if group.populated():
+        """The command is over. A group that is not empty is not used again, and few are kept."""
+        if group.populated() or len(self._spare) >= _MAX_SPARE:
             group.close()
         else:
             self._spare.append(group)

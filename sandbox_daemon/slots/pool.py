@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -341,8 +342,8 @@ class SlotPool:
         """
         self._table.check(lease)
         self._network_wanted = arguments.allow_network and self._config.network
-        shared = arguments.parallel and self._can_share(lease, network=self._network_wanted)
-        turn = self._turn(lease, shared=shared)
+        fits = partial(self._has_agent, lease.slot, network=self._network_wanted)
+        turn = self._turn(lease, shared=arguments.parallel and self.setting.grouped, fits=fits)
         return await run_bash(turn, self._terms, arguments, stdin=stdin, limit_s=limit_s, sink=sink)
 
     async def read_file(self, lease: Lease, arguments: ReadFileArguments) -> Outcome:
@@ -377,15 +378,23 @@ class SlotPool:
         """
         await run_quiesce(self._turn(lease))
 
-    def _can_share(self, lease: Lease, *, network: bool) -> bool:
-        """Calls have groups of their own, and no other agent has to be started first."""
-        return self.setting.grouped and self._cells[lease.slot].link_if_ready(network=network) is not None
+    def _has_agent(self, slot: SlotId, *, network: bool) -> bool:
+        """Whether no other agent has to be started for a call; that would end all who share the slot."""
+        return self._cells[slot].link_if_ready(network=network) is not None
 
-    def _turn(self, lease: Lease, *, shared: bool = False) -> Turn:
+    def _turn(self, lease: Lease, *, shared: bool = False, fits: Callable[[], bool] = lambda: True) -> Turn:
         self._table.check(lease)
         scopes = self._scopes.setdefault(lease.slot, set())
         cell = self._cells[lease.slot]
-        return Turn(self._table, cell, lease, shared=shared, scopes=scopes, quarantine=self._quarantine)
+        return Turn(
+            self._table,
+            cell,
+            lease,
+            shared=shared,
+            fits=fits,
+            scopes=scopes,
+            quarantine=self._quarantine,
+        )
 
     # --- life -----------------------------------------------------------------------------------------------
 

@@ -63,6 +63,11 @@ class SharedLock:
         self._alone = False
         self._admit_next()
 
+    def share(self) -> None:
+        """Whoever holds it alone lets in those who share."""
+        self._alone = False
+        self._admit_next()
+
     async def __aenter__(self) -> None:
         """Holds it alone.
 

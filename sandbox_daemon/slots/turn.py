@@ -22,11 +22,13 @@ class Turn:
         cell: the slot.
         lease: the right to it.
         shared: with other calls that share it.
+        fits: whether the body can share the slot as it is. Else the body changes it, alone in it until it
+            calls :meth:`share`.
         scopes: where a release finds whom to cancel.
         quarantine: told when the slot could not be shown dead.
     """
 
-    __slots__ = ("_cell", "_lease", "_quarantine", "_scope", "_scopes", "_shared", "_table")
+    __slots__ = ("_cell", "_fits", "_lease", "_quarantine", "_scope", "_scopes", "_shared", "_table")
 
     def __init__(
         self,
@@ -35,6 +37,7 @@ class Turn:
         lease: Lease,
         *,
         shared: bool = False,
+        fits: Callable[[], bool] = lambda: True,
         scopes: set[trio.CancelScope],
         quarantine: Callable[[Cell, str], None],
     ) -> None:
@@ -42,6 +45,7 @@ class Turn:
         self._cell = cell
         self._lease = lease
         self._shared = shared
+        self._fits = fits
         self._scopes = scopes
         self._quarantine = quarantine
         self._scope = trio.CancelScope()
@@ -51,7 +55,7 @@ class Turn:
 
         Cancellation: atomic; the turn is not taken.
         """
-        await self._cell.turn.acquire(shared=self._shared)
+        await self._take()
         try:
             self._table.check(self._lease)
         except StaleLeaseError:
@@ -60,6 +64,18 @@ class Turn:
         self._scopes.add(self._scope)
         self._scope.__enter__()
         return self._cell
+
+    async def _take(self) -> None:
+        shared = self._shared and self._fits()
+        await self._cell.turn.acquire(shared=shared)
+        if shared and not self._fits():  # what it is changed into for one would be lost to the others
+            self._cell.turn.release()
+            await self._cell.turn.acquire()
+
+    def share(self) -> None:
+        """The slot fits now: lets in the others, if it is to be shared."""
+        if self._shared and self._cell.turn.held_alone:
+            self._cell.turn.share()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

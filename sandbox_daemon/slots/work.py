@@ -90,6 +90,7 @@ async def run_bash(
     async with turn as cell:
         try:
             link = cell.link_if_ready(network=network) or await cell.restart(network=network)
+            turn.share()
             return await _run(cell, link, spec, terms, network=network, limit_s=limit_s)
         except (AgentStartError, AgentLostError) as error:
             return _lost(cell, error)

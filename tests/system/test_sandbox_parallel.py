@@ -88,3 +88,38 @@ async def test_a_lost_agent_ends_all_of_them_and_the_next_start_anew(slots) -> N
         for _ in range(3):
             nursery.start_soon(run, "echo again")
     assert [outcome.payload for outcome in outcomes] == [b"again\n"] * 3
+
+
+async def test_a_call_that_needs_the_network_does_not_take_the_agent_from_those_without(slots) -> None:
+    """Each found the agent that it wants when it began to wait; only one of them can still have it."""
+    ended: list[tuple[str, Provenance]] = []
+
+    async def run(name: str, *, network: bool, parallel: bool = True) -> None:
+        outcome = await slots.bash("sleep 0.4", parallel=parallel, allow_network=network)
+        ended.append((name, outcome.provenance))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: run("alone", network=False, parallel=False))
+        await trio.sleep(0.1)
+        nursery.start_soon(lambda: run("changes it", network=True))
+        await trio.sleep(0.1)
+        nursery.start_soon(lambda: run("found it without", network=False))
+        await trio.sleep(0.4)
+        nursery.start_soon(lambda: run("found it with", network=True))
+    assert {provenance for _, provenance in ended} == {Provenance.OK}, ended
+
+
+async def test_nothing_runs_of_a_call_that_the_agent_has_no_descriptors_for(limited) -> None:
+    """It holds one for each call with a group, under the limit that its commands have."""
+    async with limited(max_open_files=32) as slots:
+        outcomes: list[Provenance] = []
+
+        async def run() -> None:
+            outcomes.append((await slots.bash("sleep 0.7", parallel=True)).provenance)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(60):
+                nursery.start_soon(run)
+        assert set(outcomes) == {Provenance.OK, Provenance.UNAVAILABLE}
+        assert slots.strays() == {}
+        await slots.check()
