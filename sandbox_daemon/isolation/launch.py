@@ -55,6 +55,7 @@ class AgentProcess:
 
     def kill_nowait(self) -> None:
         """SIGKILL to the agent; fine when it is dead already."""
+        self.launcher.send_signal(signal.SIGCONT)  # it ends by itself, when it has collected the agent
         try:
             signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
         except ProcessLookupError:

@@ -8,6 +8,7 @@ Source: unshare(2), mount(2), mount_namespaces(7).
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import threading
@@ -50,13 +51,18 @@ def call_staged(function: Callable[[], T], mounts: Sequence[tuple[str, str]]) ->
 def _mount_all(mounts: Sequence[tuple[str, str]]) -> None:
     _checked(_libc.unshare(_CLONE_NEWNS), "unshare")
     _mount("none", "/", flags=_PRIVATE_ALL)
-    _mount("tmpfs", STAGE, kind="tmpfs", flags=_NOSUID_NODEV, options="mode=755,size=64k")
-    for source, target in mounts:
-        os.mkdir(target, 0o755)
-        if source.startswith("/dev/"):
-            _mount(source, target, kind=FILE_SYSTEM, flags=_NOSUID_NODEV, options=",".join(MOUNT_OPTIONS))
-        else:
-            _mount(source, target, flags=_BIND)
+    with contextlib.ExitStack() as stack:
+        # Opened before the stage hides them: a data directory may well lie below it.
+        sources = [os.open(source, os.O_PATH | os.O_CLOEXEC) for source, _ in mounts]
+        for source in sources:
+            stack.callback(os.close, source)
+        _mount("tmpfs", STAGE, kind="tmpfs", flags=_NOSUID_NODEV, options="mode=755,size=64k")
+        for source, (path, target) in zip(sources, mounts, strict=True):
+            os.mkdir(target, 0o755)
+            if path.startswith("/dev/"):
+                _mount(path, target, kind=FILE_SYSTEM, flags=_NOSUID_NODEV, options=",".join(MOUNT_OPTIONS))
+            else:
+                _mount(f"/proc/self/fd/{source}", target, flags=_BIND)
 
 
 def _mount(source: str, target: str, *, kind: str = "", flags: int = 0, options: str = "") -> None:

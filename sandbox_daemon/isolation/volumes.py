@@ -11,11 +11,12 @@ device a second time, in a mount namespace of its own; the kernel gives both the
 
 There is no journal and there are no write barriers: what a slot holds need not survive the machine.
 
-Source: loop(4), linux/loop.h, ext4(5), fsopen(2), mke2fs(8).
+Source: loop(4), linux/loop.h, linux/fs.h, ext4(5), fsopen(2), mke2fs(8).
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -40,6 +41,7 @@ _NOSUID_NODEV: Final = 0x2 | 0x4
 _LOOP_GET_FREE: Final = 0x4C82
 _LOOP_CONFIGURE: Final = 0x4C0A
 _AUTOCLEAR: Final = 4
+_BLKDISCARD: Final = 0x1277
 _LOOP_CONFIG: Final = struct.Struct("=II 40x 12x I 64x 64x 32x 16x 64x")
 """``struct loop_config``: file, block size, and of its ``loop_info64`` only the flags."""
 _BLOCK_BYTES: Final = 4096
@@ -61,6 +63,7 @@ class Volume:
     device: str
     _loop: int
     _mount: int
+    _size: int
 
     @property
     def root(self) -> Path:
@@ -74,7 +77,10 @@ class Volume:
         return max(blocks, 1 - status.f_ffree / max(1, status.f_files))
 
     def close(self) -> None:
-        """Lets go of it. Blocking, possibly long: the kernel writes out what is left in it."""
+        """Lets go of it and of what is in it. Blocking, possibly long."""
+        # The disk has its space back now, not when the last namespace that knows the mount is gone.
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(self._loop, _BLKDISCARD, struct.pack("=QQ", 0, self._size))
         for descriptor in (self._mount, self._loop):
             os.close(descriptor)
 
@@ -109,7 +115,7 @@ class VolumeMaker:
         finally:
             os.close(image)
         try:
-            return Volume(device, loop, _mount_detached(device))
+            return Volume(device, loop, _mount_detached(device), self._size)
         except BaseException:
             os.close(loop)
             raise

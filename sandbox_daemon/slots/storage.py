@@ -68,9 +68,19 @@ class DataDirectory:
     def make_volume(self, slot: str) -> None:
         """A fresh volume for a slot in place of the one it has. Blocking; ``OSError`` when refused."""
         assert self._maker is not None
-        volume = self._maker.make()
-        old = self._volumes.get(slot)
+        try:
+            volume = self._maker.make()
+        except OSError:
+            # The disk may be full of what the old one holds, and would stay so if the slot were given up.
+            self._retire(slot)
+            with self._emptying:
+                self._close_retired()
+            volume = self._maker.make()
+        self._retire(slot)
         self._volumes[slot] = volume, Ground(volume.root, str(self.epoch))
+
+    def _retire(self, slot: str) -> None:
+        old = self._volumes.pop(slot, None)
         if old is not None:
             self._retired.append(old)
 
@@ -107,12 +117,16 @@ class DataDirectory:
     def empty_trash(self) -> None:
         """Deletes what is in the trash. Blocking and possibly long."""
         with self._emptying:
-            while self._retired:
-                volume, ground = self._retired.pop()
-                ground.empty_trash()  # else the kernel would write out first what nobody will read
-                volume.close()
+            self._close_retired()
             for ground in (self._ground, *(ground for _, ground in list(self._volumes.values()))):
                 ground.empty_trash()
+
+    def _close_retired(self) -> None:
+        while self._retired:
+            volume, ground = self._retired.pop()
+            with contextlib.suppress(OSError):  # one that is full to the last block cannot be emptied
+                ground.empty_trash()  # else the kernel would write out first what nobody will read
+            volume.close()
 
     def trash_count(self) -> int:
         """How many trees wait to be deleted."""

@@ -6,7 +6,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,7 @@ from hermes_trio.wire.frames import Lease, SlotId
 from hermes_trio.wire.operations import BashArguments, ReadFileArguments, WriteFileArguments
 from sandbox_daemon.isolation.cgroup_tree import _PREFIX, _identity
 from sandbox_daemon.isolation.levels import Isolation
+from sandbox_daemon.isolation.policy import STAGE, SlotLimits
 from sandbox_daemon.slots.pool import SlotPoolConfig, StaleLeaseError, open_slot_pool
 
 pytestmark = [pytest.mark.bubblewrap, pytest.mark.slow]
@@ -314,3 +318,58 @@ def _of(uids: set[int]) -> list[int]:
         except OSError:
             continue
     return found
+
+
+async def test_a_stopped_launcher_does_not_hold_up_a_reset(slots) -> None:
+    """It waits around the agent, with the slot's uid, and whoever has that may stop it."""
+    cell = slots.pool._cells[slots.lease.slot]
+    os.kill(cell.agent.launcher.pid, signal.SIGSTOP)
+    assert await slots.pool.release(slots.lease) == "ready"
+    slots.lease = await slots.pool.acquire(owner="test", trajectory_id="next")
+
+
+async def test_groups_of_calls_are_not_kept_for_ever(slots) -> None:
+    """A crowd of calls must not leave four descriptors each."""
+    if not slots.pool.setting.grouped:
+        pytest.skip("needs control groups")
+    async with trio.open_nursery() as nursery:
+        for _ in range(100):
+            nursery.start_soon(lambda: slots.bash("sleep 0.5", parallel=True))
+    assert len(slots.pool._cells[slots.lease.slot].group._spare) <= 32
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: without it nothing is staged")
+async def test_a_data_directory_may_lie_where_launches_are_staged(probe_isolation: Isolation) -> None:
+    """Below /mnt, where many machines have their large disks."""
+    with tempfile.TemporaryDirectory(dir=STAGE) as folder:
+        config = SlotPoolConfig(slots=1, data_dir=Path(folder) / "data")
+        async with open_slot_pool(config, probe_isolation) as pool:
+            lease = await pool.acquire(owner="test", trajectory_id="t")
+            outcome = await pool.bash(lease, BashArguments(command="echo x > f; cat f"))
+            assert outcome.payload == b"x\n"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """48 MiB, and that is all."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root: mounts a small disk")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m,mode=755", "none", tmp_path], check=True)
+    yield tmp_path
+    subprocess.run(["umount", "--lazy", tmp_path], check=True)
+
+
+async def test_a_slot_that_has_filled_the_disk_of_the_host_gives_it_back(
+    probe_isolation: Isolation, small_disk: Path
+) -> None:
+    """Else nobody would get a slot any more: a fresh volume has no room as long as the old one is held."""
+    if not probe_isolation.volumes:
+        pytest.skip("needs volumes")
+    limits = SlotLimits(disk_bytes=256 << 20)
+    config = SlotPoolConfig(slots=1, data_dir=small_disk / "data", limits=limits)
+    async with open_slot_pool(config, probe_isolation) as pool:
+        lease = await pool.acquire(owner="test", trajectory_id="greedy")
+        await pool.bash(lease, BashArguments(command="head -c 100M /dev/urandom > f; sync"))
+        assert os.statvfs(small_disk).f_bavail == 0
+        assert await pool.release(lease) == "ready"
+        assert os.statvfs(small_disk).f_bavail > 40 << 8
