@@ -159,6 +159,8 @@ def _made_by_libseccomp(seccomp: Any, machine: str, *, sockets: bool) -> bytes:
         made.add_rule(refuse, "clone", low(0, flag, flag))
     for request in (0x5412, 0x541C):
         made.add_rule(refuse, "ioctl", low(1, request))
+    for name in tuning_calls(machine):
+        made.add_rule(refuse, name, low(0, 1))
     no_access = seccomp.ERRNO(errno.EACCES)
     if sockets:
         for family in (38, 40):
