@@ -53,9 +53,10 @@ def _mount_all(mounts: Sequence[tuple[str, str]]) -> None:
     _mount("none", "/", flags=_PRIVATE_ALL)
     with contextlib.ExitStack() as stack:
         # Opened before the stage hides them: a data directory may well lie below it.
-        sources = [os.open(source, os.O_PATH | os.O_CLOEXEC) for source, _ in mounts]
-        for source in sources:
-            stack.callback(os.close, source)
+        sources = []
+        for path, target in mounts:
+            sources.append(_open(path, target))
+            stack.callback(os.close, sources[-1])
         _mount("tmpfs", STAGE, kind="tmpfs", flags=_NOSUID_NODEV, options="mode=755,size=64k")
         for source, (path, target) in zip(sources, mounts, strict=True):
             os.mkdir(target, 0o755)
@@ -68,6 +69,13 @@ def _mount_all(mounts: Sequence[tuple[str, str]]) -> None:
 def _mount(source: str, target: str, *, kind: str = "", flags: int = 0, options: str = "") -> None:
     arguments = (os.fsencode(source), os.fsencode(target), kind.encode() or None)
     _checked(_libc.mount(*arguments, ctypes.c_ulong(flags), options.encode() or None), f"mount {target}")
+
+
+def _open(source: str, target: str) -> int:
+    try:
+        return os.open(source, os.O_PATH | os.O_CLOEXEC)
+    except OSError as error:
+        raise OSError(error.errno, f"mount {target}: {error.strerror}") from None
 
 
 def _checked(result: int, what: str) -> None:
