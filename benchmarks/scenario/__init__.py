@@ -10,7 +10,18 @@ from hermes_trio.errors import InvalidInputError
 if TYPE_CHECKING:
     from benchmarks.scenario.base import Scenario
 
-SCENARIOS = ("idle", "throughput", "batching", "stragglers", "files", "nl2bash", "sandbox", "kill", "floods")
+SCENARIOS = (
+    "idle",
+    "throughput",
+    "batching",
+    "stragglers",
+    "files",
+    "nl2bash",
+    "sandbox",
+    "kill",
+    "floods",
+    "loops",
+)
 """Each is a module of this package with one function, ``make_scenario() -> Scenario``."""
 
 

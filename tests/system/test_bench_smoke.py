@@ -60,6 +60,17 @@ def test_commands_of_people_leave_nothing_behind() -> None:
     assert report.findings["executor_drift_mib"] is not None
 
 
+def test_loops_finish_with_every_client() -> None:
+    """Each with all its turns; the figures mean nothing here."""
+    report = smoke("loops")
+    turns = {name: outcome["turns"] for name, outcome in report.details.items()}
+    assert {name: count for name, count in turns.items() if not name.endswith("_thinking")} == dict.fromkeys(
+        ("chat_client", "httpx", "httpx_unlimited", "memory"), 200
+    )
+    assert report.details["memory"]["memory_bytes"] > 0
+    assert report.problems == ()
+
+
 def test_memory_that_is_not_flat_is_a_problem(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No memory is flat enough for this bound; the picture is drawn all the same."""
     monkeypatch.setattr("benchmarks.lib.memory.MAX_DRIFT_MIB", -1000.0)
