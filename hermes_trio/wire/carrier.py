@@ -209,6 +209,8 @@ class Carrier:
         resumed = self.begun and hello.incarnation == self._incarnation + 1
         if not resumed and (hello.incarnation != self._incarnation or self._inbox.received):
             raise PeerFault("another beginning of this session is meant", code=ErrorCode.SESSION)
+        if resumed:
+            self._check_resume(hello)
         return resumed
 
     def link_lost(self) -> None:
@@ -263,12 +265,16 @@ class Carrier:
 
     def _resume(self, greeting: Hello | Welcome) -> None:
         """Forget what the peer says it has, and send the rest again."""
+        self._check_resume(greeting)
+        self._acknowledge(greeting.received)
+        self._window.rewind()
+
+    def _check_resume(self, greeting: Hello | Welcome) -> None:
         if greeting.epoch != self.epoch:
             raise PeerFault("resumes another epoch", code=ErrorCode.SESSION)
         if greeting.limits != self._peer_limits:
             raise PeerFault("limits must not change in the life of a session")
-        self._acknowledge(greeting.received)
-        self._window.rewind()
+        self._window.check_acknowledged(greeting.received)
 
     def _begin_afresh(self, welcome: Welcome, events: list[Event]) -> None:
         if welcome.received:

@@ -90,6 +90,17 @@ class SendWindow:
         self._waiting.extendleft(reversed(self._travelling))
         self._travelling.clear()
 
+    def check_acknowledged(self, received: int) -> None:
+        """Refuse a number that :meth:`acknowledge` would refuse.
+
+        Raises:
+            RemoteProtocolError: see there.
+        """
+        if not self.acknowledged <= received <= self.handed_out:
+            raise PeerFault(
+                f"acknowledged {received}, which is not between {self.acknowledged} and {self.handed_out}"
+            )
+
     def acknowledge(self, received: int) -> list[CallId]:
         """Forget everything up to this number.
 
@@ -99,10 +110,7 @@ class SendWindow:
         Raises:
             RemoteProtocolError: the number is higher than anything sent, or lower than what was said before.
         """
-        if not self.acknowledged <= received <= self.handed_out:
-            raise PeerFault(
-                f"acknowledged {received}, which is not between {self.acknowledged} and {self.handed_out}"
-            )
+        self.check_acknowledged(received)
         answered = []
         while self.acknowledged < received:
             held = (self._travelling or self._waiting).popleft()

@@ -32,6 +32,7 @@ from hermes_trio.wire.frames import (
     Goodbye,
     Heartbeat,
     Hello,
+    Limits,
     Output,
     Result,
     Stream,
@@ -336,7 +337,15 @@ def test_a_hello_can_be_judged_before_the_link_is_given_up_for_it() -> None:
     assert daemon.check_hello(hello) is False
     meet(executor, daemon)
     offered(executor, daemon)
-    assert daemon.check_hello(attrs.evolve(hello, incarnation=1, epoch=daemon.epoch)) is True
+    good = attrs.evolve(hello, incarnation=1, epoch=daemon.epoch)
+    assert daemon.check_hello(good) is True
+    for wrong, objection in (
+        (attrs.evolve(good, epoch=None), "another epoch"),
+        (attrs.evolve(good, limits=Limits(max_calls=7)), "limits must not change"),
+        (attrs.evolve(good, received=10**9), "acknowledged 1000000000"),
+    ):
+        with pytest.raises(RemoteProtocolError, match=objection):
+            daemon.check_hello(wrong)
     with pytest.raises(RemoteProtocolError, match="another beginning"):
         daemon.check_hello(hello)
     assert daemon.state is LinkState.OPEN
