@@ -247,3 +247,9 @@ def test_a_callers_options_go_with_a_command_and_with_nothing_else() -> None:
     plan = plan_call(call, registry=REGISTRY, config=ExecutorConfig(), options=CallOptions())
     assert isinstance(plan, RunInSlot)
     assert plan.payload == b"theirs"
+
+
+def test_silence_is_never_shorter_than_two_heartbeats() -> None:
+    """Else a link would be given up between them."""
+    with pytest.raises(InvalidInputError, match="at least twice heartbeat_s"):
+        ExecutorConfig(heartbeat_s=5.0, dead_after_s=9.0)

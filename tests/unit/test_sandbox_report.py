@@ -179,3 +179,10 @@ def test_order_and_digests_are_told_when_there_are_any() -> None:
     assert data["stdout_sha256"] == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert "stderr_sha256" not in data
     assert unstructure(structure_arguments(BashReport, data))["order"] == ((1, 3), (2, 3))
+
+
+def test_a_directory_that_cannot_be_entered_is_the_callers_matter() -> None:
+    """With the system's own words."""
+    outcome = spawn_refusal(Refusal(reason=protocol.REASON_OS, code=errno.ELOOP))
+    assert outcome.provenance is Provenance.INVALID_REQUEST
+    assert "field 'cwd'" in outcome.error

@@ -108,3 +108,10 @@ def test_an_error_stays_on_one_line_whatever_the_path() -> None:
     """And is text that JSON can hold."""
     outcome = file_failure((protocol.REASON_NOT_FOUND, 0, 0), path="a\nb\udcff", max_bytes=1)
     assert outcome.error == "File not found: a\\nb\\udcff"
+
+
+@pytest.mark.parametrize("silence_s", [0.0, -1.0, float("nan"), 1e9])
+def test_a_silence_that_is_no_time_names_its_field(silence_s: float) -> None:
+    """Like every other bound."""
+    with pytest.raises(BadRequestError, match="field 'no_output_limit_s'"):
+        command_spec(BashArguments(command="true", no_output_limit_s=silence_s), b"")

@@ -138,3 +138,13 @@ def test_owners_who_wait_take_turns() -> None:
         served.append(grant.ticket)
         lease = grant.lease
     assert served == [tickets[0], other, tickets[1], tickets[2]]
+
+
+def test_a_cold_slot_can_be_given_up_too() -> None:
+    """It is not warmed after that."""
+    table = SlotTable.of([A, B])
+    table.cool(A)
+    table.cool(B)
+    table.quarantine(A)
+    assert table.warm(2) == B
+    assert table.warm(2) is None
