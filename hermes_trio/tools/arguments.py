@@ -12,6 +12,7 @@ from typing import Any
 
 from jsonschema_rs import ValidationError, ValidationErrorKind
 
+from hermes_trio.tools.json_types import json_type
 from hermes_trio.tools.schema import ToolSchema
 
 MAX_PROBLEMS = 8
@@ -40,7 +41,7 @@ def _sentence(error: ValidationError) -> str:
         case ValidationErrorKind.Required(property=name):
             return f"'{f'{path}.{name}' if path else name}' is required"
         case ValidationErrorKind.Type(types=kinds):
-            return f"'{path}' must be {' or '.join(kinds)}, not {_kind_of(error.instance)}"
+            return f"'{path}' must be {' or '.join(kinds)}, not {json_type(error.instance)}"
         case ValidationErrorKind.Enum(options=options):
             return f"'{path}' must be one of {', '.join(map(str, options))}"
         case ValidationErrorKind.AdditionalProperties(unexpected=names):
@@ -52,21 +53,3 @@ def _sentence(error: ValidationError) -> str:
 def _path(parts: Sequence[str | int]) -> str:
     named = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
     return named.removeprefix(".")
-
-
-def _kind_of(value: Any) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "boolean"
-        case int():
-            return "integer"
-        case float():
-            return "number"
-        case str():
-            return "string"
-        case list() | tuple():
-            return "array"
-        case _:
-            return "object"

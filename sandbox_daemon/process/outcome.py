@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from attrs import field, frozen
 
@@ -19,6 +20,15 @@ class Outcome:
     data: Mapping[str, Any] = field(factory=dict)
     segments: tuple[int, ...] = ()
     payload: bytes = field(default=b"", repr=False)
+
+
+_MAX_ERRNO: Final = 4095
+"""linux/err.h; an agent that was captured may say anything, and ``strerror`` raises for what is no C int."""
+
+
+def words_of(code: int) -> str:
+    """What an errno that an agent told means."""
+    return os.strerror(code) if code <= _MAX_ERRNO else f"error {code}"
 
 
 class AgentLostError(HermesTrioError):

@@ -12,7 +12,7 @@ from hermes_trio.errors import Provenance
 from sandbox_daemon.agent import protocol
 from sandbox_daemon.isolation.hierarchies import Hits
 from sandbox_daemon.process.command import Ending, Exit, Ran, Refusal
-from sandbox_daemon.process.outcome import Outcome
+from sandbox_daemon.process.outcome import Outcome, words_of
 
 EXIT_CODE_OF_A_KILL = -1
 _CWD_ERRNOS = frozenset({errno.EACCES, errno.ELOOP, errno.ENAMETOOLONG})
@@ -158,7 +158,7 @@ def spawn_refusal(refusal: Refusal) -> Outcome:
         text = "bash: field 'cwd': no such directory in the workspace"
         return Outcome(provenance=Provenance.INVALID_REQUEST, error=text)
     if refusal.code in _CWD_ERRNOS:
-        text = f"bash: field 'cwd': {os.strerror(refusal.code)}"
+        text = f"bash: field 'cwd': {words_of(refusal.code)}"
         return Outcome(provenance=Provenance.INVALID_REQUEST, error=text)
     if refusal.code == errno.EAGAIN:
         text = "The command could not be started: the slot's limit of processes is reached"
@@ -166,5 +166,5 @@ def spawn_refusal(refusal: Refusal) -> Outcome:
     if refusal.code == errno.E2BIG:
         text = "bash: field 'environment': too long for the system together with the command"
         return Outcome(provenance=Provenance.INVALID_REQUEST, error=text)
-    text = f"The command could not be started: {os.strerror(refusal.code)}"
+    text = f"The command could not be started: {words_of(refusal.code)}"
     return Outcome(provenance=Provenance.UNAVAILABLE, error=text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Final
 
 from hermes_trio.errors import Provenance
@@ -10,7 +9,7 @@ from hermes_trio.wire.operations import BashArguments
 from sandbox_daemon.agent import protocol
 from sandbox_daemon.isolation.policy import SlotLimits
 from sandbox_daemon.process.command import MAX_COMMAND_BYTES, CommandSpec
-from sandbox_daemon.process.outcome import Outcome
+from sandbox_daemon.process.outcome import Outcome, words_of
 
 MAX_PATH_BYTES: Final = 4096
 MAX_KEPT_BYTES: Final = 1024 * 1024
@@ -118,5 +117,5 @@ def file_failure(fixed: tuple[int, ...], *, path: str, max_bytes: int) -> Outcom
     elif reason == protocol.REASON_TOO_LARGE:
         text = f"File too large: {size} bytes (max {max_bytes})"
     else:
-        text = f"{os.strerror(code)}: {path}"
+        text = f"{words_of(code)}: {path}"
     return Outcome(provenance=Provenance.TOOL_ERROR, error=text)

@@ -15,6 +15,7 @@ from sandbox_daemon.isolation.hierarchies import Hits
 from sandbox_daemon.process.command import Ending, Exit, Ran, Refusal
 from sandbox_daemon.process.output import BoundedCapture, Order
 from sandbox_daemon.process.report import Terms, bash_outcome, spawn_refusal
+from sandbox_daemon.slots.requests import file_failure
 
 
 def captured(data: bytes, limit: int = 100) -> BoundedCapture:
@@ -186,3 +187,11 @@ def test_a_directory_that_cannot_be_entered_is_the_callers_matter() -> None:
     outcome = spawn_refusal(Refusal(reason=protocol.REASON_OS, code=errno.ELOOP))
     assert outcome.provenance is Provenance.INVALID_REQUEST
     assert "field 'cwd'" in outcome.error
+
+
+@pytest.mark.parametrize("code", [4095, 4096, 2**32 - 1])
+def test_an_errno_that_is_none_is_told_as_it_is(code: int) -> None:
+    """A captured agent may say anything."""
+    outcome = spawn_refusal(Refusal(reason=protocol.REASON_OS, code=code))
+    assert str(code) in outcome.error
+    assert file_failure((protocol.REASON_OS, code, 0), path="p", max_bytes=1).error.endswith(": p")

@@ -19,6 +19,7 @@ from typing import Any, Final
 from hermes_trio.models.parsers.cursor import Malformed
 from hermes_trio.models.parsers.json_text import loads
 from hermes_trio.models.parsers.python_text import python_value
+from hermes_trio.tools.json_types import json_type
 
 _PYTHON_WORDS: Final[Mapping[str, Any]] = MappingProxyType({"True": True, "False": False, "None": None})
 _JSON_TYPES: Final = frozenset({"null", "boolean", "integer", "number", "string", "object", "array"})
@@ -84,7 +85,7 @@ def _told(schema: Any, root: Mapping[str, Any]) -> tuple[frozenset[str], Sequenc
         return known, ()
     values = [schema["const"]] if "const" in schema else schema.get("enum")
     if isinstance(values, list):
-        return frozenset(_type_name(value) for value in values), ()
+        return frozenset(json_type(value) for value in values), ()
     if "$ref" in schema:
         return frozenset(), [_target(str(schema["$ref"]), root)]
     combined = (schema.get(word) for word in ("anyOf", "oneOf", "allOf"))
@@ -132,25 +133,7 @@ def _python_or_text(text: str, types: frozenset[str]) -> Any:
 
 def _fits(value: Any, types: frozenset[str]) -> bool:
     """Whether it may stand there, and is not a text: those stay as they were written."""
-    name = _type_name(value)
+    name = json_type(value)
     if name == "string":
         return False
     return name in types or (name == "integer" and "number" in types)
-
-
-def _type_name(value: Any) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "boolean"
-        case int():
-            return "integer"
-        case float():
-            return "number"
-        case str():
-            return "string"
-        case Mapping():
-            return "object"
-        case _:
-            return "array"
