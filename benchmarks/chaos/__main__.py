@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -13,6 +12,7 @@ import trio
 
 from benchmarks.chaos import kills, leases, links, readers
 from benchmarks.chaos.stage import FigureSet
+from hermes_trio.testing.silence import silence
 
 Torment = Callable[[], Awaitable[FigureSet]]
 
@@ -43,13 +43,13 @@ def main() -> int:
     parser.add_argument("--short", action="store_true", help="seconds instead of minutes")
     parser.add_argument("--calls", type=int, help="soak: how many calls (200000)")
     options = parser.parse_args()
-    logging.disable(logging.CRITICAL)
     torments = dict(SHORT if options.short else LONG)
     if options.calls is not None:
         torments["soak"] = partial(readers.soak, calls=options.calls)
     broken = 0
     for name in LONG if options.what == "all" else (options.what,):
-        done = trio.run(torments[name])
+        with silence():
+            done = trio.run(torments[name])
         print(json.dumps({"what": done.name, **done.figures, "problems": list(done.problems[:20])}))
         broken += bool(done.problems)
     return 1 if broken else 0

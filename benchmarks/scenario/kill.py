@@ -6,7 +6,6 @@ executor that keeps all of its slots busy.
 
 from __future__ import annotations
 
-import logging
 import os
 import random
 import signal
@@ -28,6 +27,7 @@ from benchmarks.lib.slots import open_slots, processes_in
 from benchmarks.lib.watch import Watch
 from benchmarks.scenario.base import BenchOptions, Scenario
 from hermes_trio.telemetry import LogHistogram
+from hermes_trio.testing.silence import silence
 from hermes_trio.wire.frames import Lease
 from hermes_trio.wire.operations import BashArguments
 from sandbox_daemon.isolation.cgroup_tree import open_groups
@@ -82,7 +82,8 @@ class Kill(Scenario):
             await _cancel_often(pool, leases, cancels, tally, seed=options.seed)
         for number in range(rounds):
             console.print(f"killed daemon {number + 1}/{rounds} ...")
-            tally.gone_s.append(await _kill_daemon(slots, options.isolation))
+            with silence():  # the executor has to miss its daemon
+                tally.gone_s.append(await _kill_daemon(slots, options.isolation))
         return Report(
             scenario=self.name,
             smoke=options.smoke,
@@ -133,7 +134,6 @@ async def _cancel_often(pool: SlotPool, leases: list[Lease], count: int, tally: 
 async def _kill_daemon(slots: int, isolation: str) -> float:
     """Seconds from SIGKILL until none of the daemon's processes is left."""
     watch = Watch()
-    logging.getLogger("hermes_trio").setLevel(logging.CRITICAL)  # it has to miss its daemon
     async with (
         open_daemon(slots, lease_grace_s=2.0, isolation=isolation) as url,
         ht.open_static_backend([url], token=TOKEN) as backend,

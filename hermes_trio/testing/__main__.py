@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from hermes_trio.testing.faulty_link import ROUGH, Faults
+from hermes_trio.testing.silence import silence
 from hermes_trio.testing.simulation import World, simulate
 
 
@@ -24,22 +23,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     broken = 0
     for seed in range(options.seed, options.seed + options.seeds):
-        with _silence():
+        with silence():
             done = simulate(world, seed=seed)
         sys.stdout.write(f"{done}\n" + "".join(f"  {line}\n" for line in done.violations))
         broken += bool(done.violations)
     return 1 if broken else 0
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Accidents are what is simulated; the log would be all of them."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logging.disable(before)
 
 
 def _parser() -> argparse.ArgumentParser:
