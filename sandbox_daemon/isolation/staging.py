@@ -37,7 +37,7 @@ def call_staged(function: Callable[[], T], mounts: Sequence[tuple[str, str]]) ->
         try:
             _mount_all(mounts)
             results.append(function())
-        except Exception as error:
+        except Exception as error:  # of whatever kind: it is the caller's, who waits in another thread
             errors.append(error)
 
     thread = threading.Thread(target=run, name="staging")
