@@ -19,6 +19,9 @@ SYSTEM_PROMPT = (
     "have. Nobody answers questions. When the task is solved, say so in one sentence without calling a tool."
 )
 
+MAX_USER_TASK_CHARS = 500
+"""The ancestor's: enough to know what it is about, little enough for a tool that pays by the token."""
+
 
 def task_prompt(
     task_id: str, prompt: str, *, system_prompt: str | None = SYSTEM_PROMPT
@@ -40,3 +43,13 @@ def task_id_of(messages: Sequence[Mapping[str, Any]]) -> str | None:
     lines = (line for message in asked for line in text_of(message.get("content")).splitlines())
     marked = (line.removeprefix(TASK_MARKER).strip() for line in lines if line.startswith(TASK_MARKER))
     return next(marked, None)
+
+
+def user_task_of(messages: Sequence[Mapping[str, Any]]) -> str:
+    """What a conversation is about, for tools: the beginning of its first user message that is text.
+
+    Empty where there is none.
+    """
+    asked = (message.get("content") for message in messages if message.get("role") == "user")
+    texts = (text_of(content).strip() for content in asked)
+    return next((text for text in texts if text), "")[:MAX_USER_TASK_CHARS]

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import trio
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from hermes_trio.agents.answer import read_answer
 from hermes_trio.agents.events import (
@@ -27,6 +27,7 @@ from hermes_trio.agents.events import (
 )
 from hermes_trio.agents.hooks import TurnHook, TurnRecord
 from hermes_trio.agents.limits import LoopLimits
+from hermes_trio.agents.prompt import user_task_of
 from hermes_trio.agents.protocols import ChatModel, ToolExecutor
 from hermes_trio.agents.result import Branch
 from hermes_trio.agents.step import Conversation
@@ -64,9 +65,11 @@ class Run:
     branches: list[Branch] = field(factory=list)
     _action: Action = field(factory=Wait, init=False)
     _model: ChatModel = field(init=False)
+    _user_task: str = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         for_trajectory = getattr(self.setup.model, "for_trajectory", None)
+        self._user_task = user_task_of(self.conversation.messages)
         self._model = self.setup.model if for_trajectory is None else for_trajectory(self.trajectory_id)
 
     async def drive(self) -> Finish:
@@ -174,7 +177,9 @@ class Run:
         await trio.lowlevel.checkpoint()
         try:
             result = await self.setup.executor.execute(
-                self.trajectory_id, call, limit_s=self.setup.limits.call_s
+                self.trajectory_id,
+                evolve(call, user_task=self._user_task),
+                limit_s=self.setup.limits.call_s,
             )
         except Exception as error:
             # An executor answers with results; one that raises is broken, and the policy is not to blame.

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from attrs import asdict, field, frozen
 
+from hermes_trio.cli.agent_options import (
+    AgentSettings,
+    add_agent_options,
+    read_agent_settings,
+    secret_of,
+    whole_number,
+)
 from hermes_trio.errors import InvalidInputError
 from hermes_trio.link.auth import check_token_text
 from hermes_trio.link.url import parse_link_url
@@ -19,9 +25,6 @@ SHIPPED = "shipped"
 """Stands for the task file that comes with the package."""
 
 DEFAULT_SLOTS = 16
-DEFAULT_TEMPERATURE = 1.0
-MAX_TEMPERATURE = 100.0
-"""Servers draw narrower lines, OpenAI's at 2; this one catches slips of the finger."""
 MAX_TOKEN_LINE_BYTES = 8192
 SCRIPTED_NAMES = ("reference", "erring")
 
@@ -42,6 +45,9 @@ examples:
   hermes-trio run tasks.jsonl --model https://api.example.org/v1 --model-name m1 --api-key-env API_KEY --json
       a hosted model; the summary goes to standard output as JSON
 
+  hermes-trio run tasks.jsonl --model http://127.0.0.1:8000/v1 --parser qwen3_coder --tools full \\
+      --mcp mcp.json --max-tool-calls 40 --trajectory-s 600 --token-ids
+      calls are parsed from raw text, tools of MCP servers are offered too, and token ids kept for training
   hermes-trio run tasks.jsonl --backend static --daemon-url ws://10.0.0.5:7000 --token-file token.txt
       commands run on another machine, by a sandbox-daemon that somebody started there
 
@@ -67,9 +73,7 @@ class RunSettings:
         isolation: what to do on a host that cannot isolate.
         allow_network: whether commands may use the network.
         concurrency: trajectories alive at once.
-        max_turns: model calls per trajectory at most; ``None``: as the tasks say.
-        temperature: of sampling.
-        max_tokens: most tokens of one turn; ``None``: the server's default.
+        agent: what it may do, and how its model samples.
         model_url: an OpenAI-compatible server; ``None``: a scripted model.
         model_name: the model's name there; ``None``: what the server serves.
         api_key: bearer token for it.
@@ -91,9 +95,7 @@ class RunSettings:
     isolation: Literal["auto", "required", "none"] = "auto"
     allow_network: bool = False
     concurrency: int = DEFAULT_SLOTS
-    max_turns: int | None = None
-    temperature: float = DEFAULT_TEMPERATURE
-    max_tokens: int | None = None
+    agent: AgentSettings = field(factory=AgentSettings)
     model_url: str | None = None
     model_name: str | None = None
     api_key: str | None = field(default=None, repr=False)
@@ -105,8 +107,9 @@ class RunSettings:
 
     def to_mapping(self) -> dict[str, Any]:
         """For ``summary.json``: how to run it again, and no secret."""
-        hidden = {"api_key", "token", "as_json", "quiet", "out", "model_url", "daemon_urls"}
+        hidden = {"api_key", "token", "as_json", "quiet", "out", "model_url", "daemon_urls", "agent"}
         kept = {name: value for name, value in asdict(self).items() if name not in hidden}
+        kept |= self.agent.to_mapping()
         daemons = [parse_link_url(url).origin for url in self.daemon_urls]
         return kept | {"tasks": str(self.tasks), "daemon_urls": daemons}
 
@@ -129,6 +132,7 @@ def add_run_parser(subparsers: argparse._SubParsersAction[Any], *, run: Callable
         help=f"the task file, or '{SHIPPED}': the tasks that come with the package (the default)",
     )
     _add_model_options(parser)
+    add_agent_options(parser)
     _add_sandbox_options(parser)
     _add_run_options(parser)
     parser.set_defaults(run=run)
@@ -155,16 +159,6 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
         help="of what is random: each request carries a seed that "
         "follows from it, the task and the place in the group (0)",
     )
-    group.add_argument(
-        "--temperature",
-        type=_temperature,
-        default=DEFAULT_TEMPERATURE,
-        metavar="T",
-        help=f"of sampling ({DEFAULT_TEMPERATURE:g})",
-    )
-    group.add_argument(
-        "--max-tokens", type=_count, metavar="N", help="most tokens of one turn (as the server likes)"
-    )
 
 
 def _add_sandbox_options(parser: argparse.ArgumentParser) -> None:
@@ -181,8 +175,8 @@ def _add_sandbox_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--token-file", type=Path, metavar="FILE", help="static: file whose first line is their token"
     )
-    group.add_argument("--slots", type=_count, metavar="N", help=f"local: workspaces ({DEFAULT_SLOTS})")
-    group.add_argument("--daemons", type=_count, metavar="N", help="local: processes for them (1)")
+    group.add_argument("--slots", type=whole_number, metavar="N", help=f"local: workspaces ({DEFAULT_SLOTS})")
+    group.add_argument("--daemons", type=whole_number, metavar="N", help="local: processes for them (1)")
     group.add_argument(
         "--isolation",
         choices=("auto", "required", "none"),
@@ -195,38 +189,19 @@ def _add_sandbox_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("how")
-    group.add_argument("--group-size", type=_count, default=1, metavar="K", help="trajectories per task (1)")
+    group.add_argument(
+        "--group-size", type=whole_number, default=1, metavar="K", help="trajectories per task (1)"
+    )
     group.add_argument(
         "--concurrency",
-        type=_count,
+        type=whole_number,
         metavar="N",
         help=f"trajectories at once (the slots; static: {DEFAULT_SLOTS})",
     )
-    group.add_argument("--max-turns", type=_count, metavar="N", help="model calls per trajectory at most")
-    group.add_argument("--limit", type=_count, metavar="N", help="only the first N tasks")
+    group.add_argument("--limit", type=whole_number, metavar="N", help="only the first N tasks")
     group.add_argument("--out", type=Path, metavar="DIR", help="the run's directory (a new one in ./runs)")
     group.add_argument("--json", action="store_true", help="print the summary as JSON instead of a table")
     group.add_argument("--quiet", action="store_true", help="neither progress nor table")
-
-
-def _count(text: str) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if not 1 <= number <= 1_000_000:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to 1000000, not {text!r}")
-    return number
-
-
-def _temperature(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number <= MAX_TEMPERATURE:  # so that it is not nan either
-        raise argparse.ArgumentTypeError(f"must be a number from 0 to {MAX_TEMPERATURE:g}, not {text!r}")
-    return number
 
 
 def read_settings(arguments: argparse.Namespace) -> RunSettings:
@@ -253,9 +228,7 @@ def read_settings(arguments: argparse.Namespace) -> RunSettings:
         isolation=cast(Literal["auto", "required", "none"], arguments.isolation),
         allow_network=arguments.allow_network,
         concurrency=arguments.concurrency or arguments.slots or DEFAULT_SLOTS,
-        max_turns=arguments.max_turns,
-        temperature=arguments.temperature,
-        max_tokens=arguments.max_tokens,
+        agent=read_agent_settings(arguments),
         model_url=arguments.model,
         model_name=arguments.model_name,
         api_key=_api_key(arguments.api_key_env),
@@ -300,9 +273,4 @@ def _token(path: Path | None) -> str | None:
 
 
 def _api_key(variable: str | None) -> str | None:
-    if variable is None:
-        return None
-    key = os.environ.get(variable, "").strip()
-    if not key:
-        raise InvalidInputError(f"the environment variable {variable} is not set", source="--api-key-env")
-    return key
+    return None if variable is None else secret_of(variable, option="--api-key-env")

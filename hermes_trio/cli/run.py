@@ -13,22 +13,26 @@ from pathlib import Path
 from typing import Any
 
 import trio
-from attrs import define
+from attrs import define, frozen
 from rich.console import Console
 from rich.logging import RichHandler
 
+from hermes_trio.agents.limits import LoopLimits
 from hermes_trio.backends.base import Backend
 from hermes_trio.backends.local import open_local_backend
 from hermes_trio.backends.static import open_static_backend
 from hermes_trio.cli import EXIT_FAILED, EXIT_FINE
+from hermes_trio.cli.agent_options import AgentSettings
 from hermes_trio.cli.interrupt import open_interruptible
 from hermes_trio.cli.model import open_model
 from hermes_trio.cli.options import RunSettings, add_run_parser, read_settings
 from hermes_trio.cli.show import print_summary, progress_of
+from hermes_trio.cli.tools import RunTools, check_tools, open_tools
 from hermes_trio.executor.config import ExecutorConfig
 from hermes_trio.executor.executor import Executor, open_executor
 from hermes_trio.models.chat import ChatClient
 from hermes_trio.models.request import public_url
+from hermes_trio.models.tokens import ASK_FOR_TOKEN_IDS
 from hermes_trio.rollouts.record import TrajectoryRecord
 from hermes_trio.rollouts.report import Summary, Tally
 from hermes_trio.rollouts.runner import RolloutConfig, run_rollouts
@@ -49,6 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
         HermesTrioError: the run could not begin, or its results not be kept.
     """
     settings = read_settings(arguments)
+    check_tools(settings.agent)
     tasks = read_tasks(settings.tasks)[: settings.limit]
     console = Console(stderr=True)
     logging.basicConfig(
@@ -97,9 +102,9 @@ async def _run(settings: RunSettings, tasks: Sequence[Task], console: Console) -
         try:
             async with (
                 open_interruptible() as interruption,
-                _open_parts(settings, tasks) as (model, executor),
+                _open_parts(settings, tasks) as parts,
             ):
-                await _work(run, tasks, model, executor, console)
+                await _work(run, tasks, parts, console)
         finally:
             # Also when closing what was opened failed: the work is done, and its figures are true.
             _show(run)
@@ -108,20 +113,31 @@ async def _run(settings: RunSettings, tasks: Sequence[Task], console: Console) -
     return EXIT_FINE if run.summary is not None and run.summary.is_all_solved else EXIT_FAILED
 
 
+@frozen(kw_only=True)
+class _Parts:
+    """What a run works with."""
+
+    model: ChatClient
+    tools: RunTools
+    executor: Executor
+
+
 @asynccontextmanager
-async def _open_parts(
-    settings: RunSettings, tasks: Sequence[Task]
-) -> AsyncIterator[tuple[ChatClient, Executor]]:
+async def _open_parts(settings: RunSettings, tasks: Sequence[Task]) -> AsyncIterator[_Parts]:
     """The model first: it is the quickest to say that it is not there."""
     config = ExecutorConfig(
-        allow_network=settings.allow_network, require_sandbox=settings.isolation == "required"
+        allow_network=settings.allow_network,
+        require_sandbox=settings.isolation == "required",
+        tool_server_url=settings.agent.tool_server,
+        tool_server_token=settings.agent.tool_server_token,
     )
     async with (
         open_model(settings, tasks) as model,
+        open_tools(settings.agent) as tools,
         _backend(settings) as backend,
-        open_executor(backend, config=config) as executor,
+        open_executor(backend, config=config, tools=tools.known) as executor,
     ):
-        yield model, executor
+        yield _Parts(model=model, tools=tools, executor=executor)
 
 
 def _backend(settings: RunSettings) -> AbstractAsyncContextManager[Backend]:
@@ -130,19 +146,12 @@ def _backend(settings: RunSettings) -> AbstractAsyncContextManager[Backend]:
     return open_local_backend(slots=settings.slots, daemons=settings.daemons, isolation=settings.isolation)
 
 
-async def _work(
-    run: _Run, tasks: Sequence[Task], model: ChatClient, executor: Executor, console: Console
-) -> None:
+async def _work(run: _Run, tasks: Sequence[Task], parts: _Parts, console: Console) -> None:
     settings = run.settings
     config = RolloutConfig(
         group_size=settings.group_size,
         concurrency=settings.concurrency,
-        agent=AgentOptions(
-            max_turns=settings.max_turns,
-            temperature=settings.temperature,
-            max_tokens=settings.max_tokens,
-            seed=settings.seed,
-        ),
+        agent=agent_options(settings.agent, parts.tools, seed=settings.seed),
     )
     with run.summarised(), progress_of(run.tally, console=console, quiet=settings.quiet) as show:
 
@@ -150,7 +159,37 @@ async def _work(
             run.keep(record)
             show()
 
-        await run_rollouts(tasks, model=model, executor=executor, on_finished=on_finished, config=config)
+        await run_rollouts(
+            tasks, model=parts.model, executor=parts.executor, on_finished=on_finished, config=config
+        )
+
+
+def agent_options(settings: AgentSettings, tools: RunTools, *, seed: int | None) -> AgentOptions:
+    """What rollouts are told of the settings."""
+    limits: dict[str, Any] = {
+        "trajectory_s": settings.trajectory_s,
+        "turn_s": settings.turn_s,
+        "call_s": settings.call_s,
+        "generated_tokens": settings.max_generated_tokens,
+        "tool_calls": settings.max_tool_calls,
+        "parallel_calls": settings.parallel_calls,
+        "observation_chars": settings.observation_chars,
+    }
+    body: dict[str, Any] = dict(ASK_FOR_TOKEN_IDS) if settings.token_ids else {}
+    if settings.top_p is not None:
+        body["top_p"] = settings.top_p
+    if settings.stop:
+        body["stop"] = list(settings.stop)
+    return AgentOptions(
+        max_turns=settings.max_turns,
+        temperature=settings.temperature,
+        max_tokens=settings.max_tokens,
+        seed=seed,
+        tools=tools.offered,
+        parser=settings.parser,
+        limits=LoopLimits(**{name: limit for name, limit in limits.items() if limit is not None}),
+        extra_body={**body, **settings.extra_body},
+    )
 
 
 def _show(run: _Run) -> None:

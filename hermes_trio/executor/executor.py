@@ -246,20 +246,21 @@ class Executor:
             sent = self._submit(trajectory_id, call, plan)
             await self._answered(sent.record)
             return self._result(sent)
-        context = self._context(trajectory_id, plan.limit_s)
+        context = self._context(trajectory_id, call, plan.limit_s)
         if isinstance(plan, RunHandler):
             return await run_handler(plan.tool, call, context)
         assert self._tool_server is not None
         result = await self._tool_server.run(evolve(call, name=plan.tool.runs_as), context)
         return bounded(result, plan.tool.max_output_chars)
 
-    def _context(self, trajectory_id: str, limit_s: float) -> ToolContext:
+    def _context(self, trajectory_id: str, call: ToolCall, limit_s: float) -> ToolContext:
         lease, daemon = self._pool.lease(trajectory_id), self._pool.daemon(trajectory_id)
         return ToolContext(
             trajectory_id=trajectory_id,
             limit_s=limit_s,
             slot_id=lease.slot if lease else None,
             container_addr=self._fleet.address(daemon) if daemon else None,
+            user_task=call.user_task,
         )
 
     # --- the steps of a call that runs in a slot; `ToolStream` walks them too -----------------------------

@@ -26,6 +26,7 @@ from hermes_trio.errors import (
     UnavailableError,
 )
 from hermes_trio.models.completion import Usage
+from hermes_trio.rollouts.trace import BranchRecord, TokenRecord
 
 
 class Stage(StrEnum):
@@ -121,6 +122,8 @@ class TrajectoryRecord:
         reasoning: one member per answered turn.
         usage: ``None``: the server told nothing.
         verifier_output: its last words, for whoever asks why it said no.
+        tokens: as sampled, in rows for a trainer; sub-agents' are in their branches.
+        branches: sub-agents' conversations, in the order in which they began.
         isolation: level of the slot: ``ns``, ``uid``, ``none``; empty when no command ever ran.
         duration_s: from having a slot to the verdict.
     """
@@ -138,6 +141,8 @@ class TrajectoryRecord:
     reasoning: Sequence[str | None] = ()
     usage: Usage | None = None
     verifier_output: str = ""
+    tokens: TokenRecord = field(factory=TokenRecord)
+    branches: Sequence[BranchRecord] = ()
     isolation: str = ""
     duration_s: float = field(default=0.0)
 
@@ -165,6 +170,8 @@ class TrajectoryRecord:
             "tool_errors": [asdict(error) for error in self.tool_errors],
             "reasoning": list(self.reasoning),
             "verifier_output": self.verifier_output,
+            **self.tokens.to_mapping(),
+            "branches": [branch.to_mapping() for branch in self.branches],
             "messages": list(self.messages),
         }
 

@@ -9,22 +9,27 @@ graded for what it did, not for having been cut off.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import trio
 from attrs import define, evolve, field, frozen
 
+from hermes_trio.agents.limits import LoopLimits
 from hermes_trio.agents.loop import AgentLoop, ChatModel, ToolExecutor
 from hermes_trio.agents.prompt import task_prompt
 from hermes_trio.agents.result import AgentResult
+from hermes_trio.agents.result import Ending as LoopEnding
+from hermes_trio.agents.sub_agent import SubAgent
 from hermes_trio.errors import HermesTrioError, Provenance
 from hermes_trio.executor.quiet import QuietSlot
 from hermes_trio.models.completion import Usage
 from hermes_trio.rollouts.group import Assignment
 from hermes_trio.rollouts.record import CallTiming, Ending, Stage, TrajectoryRecord, provenance_of
 from hermes_trio.rollouts.tasks import Task
+from hermes_trio.rollouts.trace import BranchRecord, TokenRecord
 from hermes_trio.tools.calls import ToolCall, ToolResult
+from hermes_trio.tools.registry import ToolRegistry
 
 QUIESCE_LIMIT_S = 30.0
 """How long a slot may take to become quiet. The daemon kills what runs there, which takes milliseconds."""
@@ -34,6 +39,10 @@ RELEASE_LIMIT_S = 10.0
 
 MAX_VERIFIER_OUTPUT = 2000
 """Characters kept of what a verifier printed, its end: that is where a traceback says why."""
+
+
+MIN_AGENT_S = 0.001
+"""An agent whose set-up took all the time ends by its limit, like any other."""
 
 
 class RolloutExecutor(ToolExecutor, Protocol):
@@ -64,12 +73,22 @@ class AgentOptions:
         max_tokens: most tokens of one turn; ``None``: the server's default.
         seed: of the run; each trajectory's requests carry one that follows from it, see
             :meth:`Assignment.sampling_seed`. ``None``: they carry none.
+        tools: what the model may call; ``None``: the default toolset.
+        parser: see :class:`hermes_trio.agents.loop.AgentLoop`.
+        limits: of each trajectory; where a task allows less, that counts.
+        extra_body: further members of each request to the model.
+        sub_agents: loops that the model may call.
     """
 
     max_turns: int | None = None
     temperature: float | None = 1.0
     max_tokens: int | None = None
     seed: int | None = None
+    tools: ToolRegistry | None = None
+    parser: str | None = "hermes"
+    limits: LoopLimits = field(factory=LoopLimits)
+    extra_body: Mapping[str, Any] = field(factory=dict)
+    sub_agents: Sequence[SubAgent] = ()
 
     def turns_for(self, task: Task) -> int:
         """The tighter of the two limits."""
@@ -77,7 +96,13 @@ class AgentOptions:
 
     def extra_body_for(self, assignment: Assignment) -> Mapping[str, Any] | None:
         """What the trajectory's model requests say beyond the usual."""
-        return None if self.seed is None else {"seed": assignment.sampling_seed(self.seed)}
+        seed = {} if self.seed is None else {"seed": assignment.sampling_seed(self.seed)}
+        return {**seed, **self.extra_body} or None
+
+    def limits_for(self, left_s: float) -> LoopLimits:
+        """The limits of an agent that has so many seconds left."""
+        asked_s = math.inf if self.limits.trajectory_s is None else self.limits.trajectory_s
+        return evolve(self.limits, trajectory_s=max(min(left_s, asked_s), MIN_AGENT_S))
 
 
 class _StoppedError(Exception):
@@ -106,7 +131,7 @@ class _Slot:
         Cancellation: *abandons*.
         """
         asked = trio.current_time()
-        limit_s = min(self.call_s, asked_limit_s(call.arguments) if limit_s is None else limit_s)
+        limit_s = min(self.call_s, asked_limit_s(call.arguments), math.inf if limit_s is None else limit_s)
         result = await self.executor.execute(trajectory_id, call, limit_s=limit_s)
         latency_s = trio.current_time() - asked
         self.timings.append(CallTiming(tool=call.name, provenance=result.provenance, latency_s=latency_s))
@@ -223,23 +248,26 @@ async def _let_agent_work(
 ) -> TrajectoryRecord:
     """The agent's turns, cut off at the deadline; the transcript is whole either way."""
     task = assignment.task
+    limits = options.limits_for(deadline - trio.current_time())
     loop = AgentLoop(
         model,
-        None,
+        options.tools,
         slot,
         max_turns=options.turns_for(task),
         temperature=options.temperature,
         max_tokens=options.max_tokens,
         extra_body=options.extra_body_for(assignment),
+        limits=limits,
+        parser=options.parser,
+        sub_agents=options.sub_agents,
     )
-    messages = task_prompt(task.id, task.prompt)
-    with trio.CancelScope(deadline=deadline):
-        result = await loop.run(messages, trajectory_id=slot.trajectory_id)
-        return _with_result(record, result, slot)
-    turns = sum(message["role"] == "assistant" for message in messages)
-    error = f"the time of the trajectory, {task.limits.trajectory_s:g} s, was over"
-    ending = Ending(stage=Stage.AGENT, provenance=Provenance.LIMIT_EXCEEDED, error=error)
-    return evolve(record, ending=ending, messages=messages, turns=turns, calls=slot.timings)
+    result = await loop.run(task_prompt(task.id, task.prompt), trajectory_id=slot.trajectory_id)
+    record = _with_result(record, result, slot)
+    if result.ending is LoopEnding.TIME_LIMIT and limits.trajectory_s != options.limits.trajectory_s:
+        # The task's own limit, of which the loop knew only what the set-up had left.
+        error = f"the time of the trajectory, {task.limits.trajectory_s:g} s, was over"
+        record = evolve(record, ending=evolve(record.ending, error=error))
+    return record
 
 
 def _with_result(record: TrajectoryRecord, result: AgentResult, slot: _Slot) -> TrajectoryRecord:
@@ -253,6 +281,8 @@ def _with_result(record: TrajectoryRecord, result: AgentResult, slot: _Slot) -> 
         tool_errors=result.tool_errors,
         reasoning=result.reasoning_per_turn,
         usage=None if result.usage == Usage() else result.usage,
+        tokens=TokenRecord.of(result.token_trace),
+        branches=tuple(map(BranchRecord.of, result.branches)),
     )
 
 

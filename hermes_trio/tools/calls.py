@@ -25,12 +25,15 @@ class ToolCall:
         arguments: the tool's arguments; JSON values only.
         uniq_id: comes back on the result; made up when not given.
         raw_text: the text the call was parsed from, for those who train on it; empty when structured.
+        user_task: what the conversation is about, for tools that sum up what they saw with it in mind; told
+            by the agent loop, empty otherwise. It is no part of what makes a call the same as another.
     """
 
     name: str
     arguments: Mapping[str, Any]
     uniq_id: str = field(factory=_new_id)
     raw_text: str = ""
+    user_task: str = field(default="", repr=False, eq=False, kw_only=True)
 
 
 @frozen

@@ -20,12 +20,14 @@ class ToolContext:
         limit_s: seconds the call may run. Whoever runs the handler enforces it.
         slot_id: the slot that the trajectory holds now, if any.
         container_addr: URL of the daemon that the slot is on, without credentials.
+        user_task: the beginning of the conversation's first user message, at most 500 characters.
     """
 
     trajectory_id: str = ""
     limit_s: float = 30.0
     slot_id: str | None = None
     container_addr: str | None = None
+    user_task: str = ""
 
 
 ToolHandler = Callable[[ToolCall, ToolContext], Awaitable[ToolResult]]

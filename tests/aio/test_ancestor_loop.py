@@ -63,6 +63,27 @@ async def test_optional_request_members_are_passed_only_when_set(given: dict[str
     )
 
 
+@pytest.mark.parametrize(
+    ("first", "told"),
+    [
+        ([{"role": "user", "content": "  find it \n"}], "find it"),
+        ([{"role": "user", "content": "x" * 900}], "x" * 500),
+        ([{"role": "user", "content": " "}, {"role": "user", "content": "second"}], "second"),
+        ([{"role": "user", "content": [{"type": "text", "text": "part"}]}], "part"),
+        ([{"role": "user", "content": None}], ""),
+        ([], ""),
+    ],
+    ids=["stripped", "cut", "empty first", "parts", "no text", "no user"],
+)
+async def test_user_task_is_passed_to_tools(first: list[dict[str, Any]], told: str) -> None:
+    """The first user message that says something, at most 500 characters. Better: parts of text count too."""
+    executor = FunctionExecutor()
+    model = ListedChat([says("", tool_call()), says("done")])
+    messages = [{"role": "system", "content": "s"}, *first]
+    await AgentLoop(model, None, executor).run(messages, trajectory_id="t")
+    assert [call.user_task for _, call, *_ in executor.calls] == [told]
+
+
 async def test_tools_are_passed_only_when_there_are_some() -> None:
     """An empty list is refused by some servers."""
     model = ListedChat([says("done")])

@@ -353,21 +353,24 @@ async def test_handlers_and_slots_are_one_road(autojump_clock: trio.testing.Mock
 
     async def where(context: ToolContext) -> dict[str, Any]:
         await trio.sleep(1)
-        return {"slot": context.slot_id, "daemon": context.container_addr, "limit_s": context.limit_s}
+        told = {"slot": context.slot_id, "daemon": context.container_addr, "limit_s": context.limit_s}
+        return told | {"about": context.user_task} if context.user_task else told
 
     (shell,) = limited(renamed([BASH], {"bash": "sh"}), max_output_chars=4)
     registry = ToolRegistry([shell, python_tool(where)])
     backend = MemoryBackend({"d": FakeDaemon(slots=1)})
     async with open_executor(backend, tools=registry) as executor:
+        about = await executor.execute("t", ToolCall("where", {}, user_task="find it"))
+        assert '"about": "find it"' in about.output
         before = await executor.execute("t", ToolCall("where", {}), limit_s=7.0)
         assert before.output == '{"slot": null, "daemon": null, "limit_s": 7.0}'
         async with trio.open_nursery() as nursery:
             nursery.start_soon(executor.execute, "t", ToolCall("sh", {"command": "sleep 1"}))
             after = await executor.execute("t", ToolCall("where", {}), limit_s=7.0)
-        assert trio.current_time() == pytest.approx(2.0)
+        assert trio.current_time() == pytest.approx(3.0)
         assert after.output == '{"slot": null, "daemon": null, "limit_s": 7.0}'
         assert "fake_0" in (await executor.execute("t", ToolCall("where", {}))).output
         assert "memory:d" in (await executor.execute("t", ToolCall("where", {}))).output
         cut = await executor.execute("t", ToolCall("sh", {"command": "echo 123456789"}))
         assert (cut.output.startswith("12\n[... 5 of 9"), cut.metadata["truncated"]) == (True, True)
-        assert executor.statistics().total_requests == 6
+        assert executor.statistics().total_requests == 7

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from hermes_trio.cli import make_parser, options
+from hermes_trio.cli.agent_options import AgentSettings
 from hermes_trio.cli.options import read_settings
 from hermes_trio.errors import InvalidInputError
 from hermes_trio.rollouts.tasks import shipped_tasks_path
@@ -69,7 +70,7 @@ def test_every_option_reaches_its_setting(monkeypatch):
         isolation="required",
         allow_network=True,
         concurrency=8,
-        max_turns=6,
+        agent=AgentSettings(max_turns=6),
         model_url="http://h/v1",
         model_name="m",
         api_key="secret",
@@ -120,7 +121,7 @@ def test_daemons_that_run_already_are_reached_with_the_first_line_of_their_token
     file.write_text("sesame\nold\n")
     settings = _settings(*STATIC, "--token-file", str(file), "--temperature", "0.5", "--max-tokens", "9")
     assert (settings.backend, settings.token, settings.concurrency) == ("static", "sesame", 16)
-    assert (settings.temperature, settings.max_tokens) == (0.5, 9)
+    assert (settings.agent.temperature, settings.agent.max_tokens) == (0.5, 9)
     assert settings.to_mapping()["daemon_urls"] == ["ws://h:1"]
     assert "sesame" not in repr(settings) + str(settings.to_mapping())
 

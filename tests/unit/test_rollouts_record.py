@@ -122,6 +122,11 @@ def test_a_line_holds_everything_a_trainer_and_a_debugger_ask_for():
         "tool_errors": [{"turn": 1, "tool_name": "x", "arguments": "{}", "error": "e", "tool_result": "r"}],
         "reasoning": [None, "hm"],
         "verifier_output": "fine",
+        "text_only": None,
+        "training_rows": [],
+        "drifts": [],
+        "weight_versions": [],
+        "branches": [],
         "messages": [{"role": "user", "content": "p"}],
     }
 

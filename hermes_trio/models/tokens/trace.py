@@ -125,6 +125,11 @@ class TokenTrace:
             f"call {number}: {call.problem}" for number, call in enumerate(self._calls) if call.problem
         )
 
+    @property
+    def weight_versions(self) -> tuple[str | None, ...]:
+        """Of each call, ``None`` where the server did not tell it."""
+        return tuple(call.weight_version for call in self._calls)
+
     def calls(self) -> Iterator[CallTokens]:
         """The calls as they were appended; those without ids as far as they go, without their prompts."""
         places = {turn.call: (branch, turn) for branch in self.branches for turn in branch.turns}
