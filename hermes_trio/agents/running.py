@@ -32,8 +32,10 @@ from hermes_trio.agents.protocols import ChatModel, ToolExecutor
 from hermes_trio.agents.result import Branch
 from hermes_trio.agents.step import Conversation
 from hermes_trio.agents.sub_agent import SubAgent, result_of
+from hermes_trio.agents.telling import RunTelling
 from hermes_trio.errors import HermesTrioError, Provenance
 from hermes_trio.models.parsers import ToolCallParser
+from hermes_trio.telemetry.bus import bus_of
 from hermes_trio.tools.calls import ToolCall, ToolResult
 from hermes_trio.tools.registry import ToolRegistry
 
@@ -66,8 +68,10 @@ class Run:
     _action: Action = field(factory=Wait, init=False)
     _model: ChatModel = field(init=False)
     _user_task: str = field(init=False)
+    _told: RunTelling = field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self._told = RunTelling(bus_of(self.setup.executor), self.trajectory_id)
         for_trajectory = getattr(self.setup.model, "for_trajectory", None)
         self._user_task = user_task_of(self.conversation.messages)
         self._model = self.setup.model if for_trajectory is None else for_trajectory(self.trajectory_id)
@@ -103,7 +107,8 @@ class Run:
             len(conversation.tool_errors),
             trio.current_time(),
         )
-        action = await self._limited_turn(ask)
+        with self._told.turn(conversation, limit_s=self.setup.limits.turn_s):
+            action = await self._limited_turn(ask)
         record = TurnRecord(
             turn=conversation.turns_used,
             messages=tuple(conversation.messages[messages:]),
@@ -123,6 +128,11 @@ class Run:
         return self.conversation.step(TurnTimeUp(limit_s))
 
     async def _ask(self, ask: AskModel) -> ModelAnswered | ModelFailed:
+        with self._told.model_call(self.conversation) as told:
+            told.answered = await self._ask_model(ask)
+        return told.answered
+
+    async def _ask_model(self, ask: AskModel) -> ModelAnswered | ModelFailed:
         await trio.lowlevel.checkpoint()
         try:
             response = await self._model.complete(

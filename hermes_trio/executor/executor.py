@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from itertools import chain
 from typing import Any
 
 import trio
@@ -18,11 +19,14 @@ from hermes_trio.executor.plan import Plan, Refuse, RunHandler, RunInSlot, plan_
 from hermes_trio.executor.quiet import QuietSlot, refused
 from hermes_trio.executor.results import check_quiesced, result_of, result_of_failure
 from hermes_trio.executor.stream import Sent, ToolStream
+from hermes_trio.executor.watch import CallWatch, LiveCall
 from hermes_trio.fleet.calls import CallRecord
 from hermes_trio.fleet.fleet import Fleet, FleetConfig, open_fleet
 from hermes_trio.link.pump import PumpConfig, PumpStatistics
 from hermes_trio.slots.pool import SlotPool
 from hermes_trio.slots.table import SlotTableStatistics
+from hermes_trio.telemetry.bus import DEFAULT_MAX_EVENTS, EventBus, Subscription
+from hermes_trio.telemetry.events import Snapshot
 from hermes_trio.telemetry.histogram import HistogramSnapshot, LogHistogram
 from hermes_trio.tools.calls import ToolCall, ToolResult
 from hermes_trio.tools.registry import ToolRegistry, default_registry
@@ -63,8 +67,16 @@ class Executor:
     """
 
     def __init__(
-        self, *, registry: ToolRegistry, config: ExecutorConfig, pool: SlotPool, fleet: Fleet
+        self,
+        *,
+        registry: ToolRegistry,
+        config: ExecutorConfig,
+        pool: SlotPool,
+        fleet: Fleet,
+        bus: EventBus,
     ) -> None:
+        self.bus = bus
+        """Where everything that happens below this executor is told."""
         self._registry = registry
         self._config = config
         self._pool = pool
@@ -75,7 +87,7 @@ class Executor:
             if config.tool_server_url
             else None
         )
-        self._in_flight = 0
+        self._watch = CallWatch(bus, daemon_of=pool.daemon)
         self._by_provenance = dict.fromkeys(Provenance, 0)
         self._total_errors = 0
         self._quiet: dict[str, set[QuietSlot]] = {}  # trajectories whose calls are refused, and for whom
@@ -84,7 +96,7 @@ class Executor:
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open"
-        return f"<Executor {state}, {self._in_flight} calls in flight, {self._pool!r}, {self._fleet!r}>"
+        return f"<Executor {state}, {len(self._watch)} calls in flight, {self._pool!r}, {self._fleet!r}>"
 
     @property
     def registry(self) -> ToolRegistry:
@@ -126,8 +138,7 @@ class Executor:
         """
         self._check_open()
         if trajectory_id in self._quiet:
-            await trio.lowlevel.checkpoint()
-            return self._counted(refused(call, trajectory_id), 0.0)
+            return await self._run(trajectory_id, call, Refuse(result=refused(call, trajectory_id)))
         return await self._execute(trajectory_id, call, limit_s=limit_s, options=options)
 
     def stream(self, trajectory_id: str, call: ToolCall, *, limit_s: float | None = None) -> ToolStream:
@@ -156,14 +167,17 @@ class Executor:
         options: CallOptions | None = None,
     ) -> ToolResult:
         self._check_open()
-        entered = trio.current_time()
         plan = plan_call(call, registry=self._registry, config=self._config, limit_s=limit_s, options=options)
-        self._in_flight += 1
+        return await self._run(trajectory_id, call, plan)
+
+    async def _run(self, trajectory_id: str, call: ToolCall, plan: Plan) -> ToolResult:
+        result = None
+        live = self._watch.begin(trajectory_id, call, plan)
         try:
-            result = await self._carry_out(trajectory_id, call, plan)
+            result = await self._carry_out(live, plan)
         finally:
-            self._in_flight -= 1
-        return self._counted(result, trio.current_time() - entered)
+            self._watch.end(live, result)
+        return self._counted(result, trio.current_time() - live.entered)
 
     async def release(self, trajectory_id: str, *, reset_workspace: bool = True) -> None:
         """Give a trajectory's slot back. Idempotent; what still runs there is ended.
@@ -228,7 +242,7 @@ class Executor:
             total_requests=self._latency.count,
             total_errors=self._total_errors,
             by_provenance={who: count for who, count in self._by_provenance.items() if count},
-            in_flight=self._in_flight,
+            in_flight=len(self._watch),
             latency=self._latency.snapshot(),
             queue=self._queue.snapshot(),
             slots=self._pool.statistics(),
@@ -237,20 +251,44 @@ class Executor:
             sessions_lost=self._fleet.sessions_lost,
         )
 
-    async def _carry_out(self, trajectory_id: str, call: ToolCall, plan: Plan) -> ToolResult:
+    def events(
+        self,
+        name: str = "listener",
+        *,
+        max_events: int = DEFAULT_MAX_EVENTS,
+        kinds: Collection[type] | None = None,
+    ) -> AbstractAsyncContextManager[Subscription]:
+        """Listen to what happens: ``async with executor.events() as events: async for event in events``.
+
+        Take a :meth:`snapshot` inside the block, apply it, and then each event of a higher number: that is
+        the present state at every moment. A listener that is too slow loses its oldest events, which are
+        counted; it never slows anybody down.
+
+        Args:
+            name: for statistics.
+            max_events: events that may wait.
+            kinds: classes of :mod:`hermes_trio.telemetry.events`; ``None``: all.
+        """
+        return self.bus.subscribe(name, max_events=max_events, kinds=kinds)
+
+    def snapshot(self) -> Snapshot:
+        """The present state of everything below this executor, as the events that make it."""
+        return self.bus.snapshot(chain(self._fleet.present(), self._pool.present(), self._watch.present()))
+
+    async def _carry_out(self, live: LiveCall, plan: Plan) -> ToolResult:
         """Nothing is awaited before a slot's call is submitted: that keeps them in order."""
         if isinstance(plan, Refuse):
             await trio.lowlevel.checkpoint()
             return plan.result
         if isinstance(plan, RunInSlot):
-            sent = self._submit(trajectory_id, call, plan)
+            sent = self._submit(live, plan)
             await self._answered(sent.record)
             return self._result(sent)
-        context = self._context(trajectory_id, call, plan.limit_s)
+        context = self._context(live.trajectory_id, live.call, plan.limit_s)
         if isinstance(plan, RunHandler):
-            return await run_handler(plan.tool, call, context)
+            return await run_handler(plan.tool, live.call, context)
         assert self._tool_server is not None
-        result = await self._tool_server.run(evolve(call, name=plan.tool.runs_as), context)
+        result = await self._tool_server.run(evolve(live.call, name=plan.tool.runs_as), context)
         return bounded(result, plan.tool.max_output_chars)
 
     def _context(self, trajectory_id: str, call: ToolCall, limit_s: float) -> ToolContext:
@@ -275,55 +313,56 @@ class Executor:
         if not streams or trajectory_id in self._quiet:
             return None
         assert isinstance(plan, RunInSlot)
-        self._in_flight += 1
-        return self._submit(trajectory_id, call, plan, **streaming)
+        return self._submit(self._watch.begin(trajectory_id, call, plan), plan, **streaming)
 
     def settle(self, sent: Sent) -> ToolResult:
         """For :class:`ToolStream`: the result of a call that has ended."""
-        self._in_flight -= 1
-        return self._counted(self._result(sent), trio.current_time() - sent.entered)
+        result = self._result(sent)
+        self._watch.end(sent.live, result)
+        return self._counted(result, trio.current_time() - sent.live.entered)
 
     def grant(self, record: CallRecord, limit_bytes: int) -> None:
         """For :class:`ToolStream`: welcome output up to this byte."""
         self._pool.grant(record, limit_bytes)
 
-    def abandon(self, record: CallRecord) -> bool:
+    def abandon(self, sent: Sent) -> bool:
         """For :class:`ToolStream`: end a call that nobody waits for. True: its end is still to come."""
-        self._in_flight -= 1
-        return not record.ended and self._pool.abandon(record)
+        self._watch.end(sent.live, None)
+        return not sent.record.ended and self._pool.abandon(sent.record)
 
-    async def leave(self, record: CallRecord) -> None:
+    async def leave(self, sent: Sent) -> None:
         """For :class:`ToolStream`: end a call, and wait until it is dead.
 
         Cancellation: shielded, at most ``config.kill_grace_s`` s; past that the slot is quarantined.
         """
-        if self.abandon(record):
+        if self.abandon(sent):
             with trio.CancelScope(shield=True, deadline=self._grace_end()):
-                await record.wait_ended()
-            self._condemn_living(record)
+                await sent.record.wait_ended()
+            self._condemn_living(sent.record)
         await trio.lowlevel.cancel_shielded_checkpoint()
 
-    def _submit(self, trajectory_id: str, call: ToolCall, plan: RunInSlot, **streaming: Any) -> Sent:
-        record = CallRecord(
+    def _submit(self, live: LiveCall, plan: RunInSlot, **streaming: Any) -> Sent:
+        record = live.record = CallRecord(
             operation=plan.operation,
             arguments=plan.arguments,
-            trajectory_id=trajectory_id,
+            trajectory_id=live.trajectory_id,
             limit_s=plan.limit_s,
             payload=plan.payload,
+            event_id=live.number,
             **streaming,
         )
         self._pool.submit(record)
-        return Sent(call, plan, record, trio.current_time())
+        return Sent(live, plan, record)
 
     def _result(self, sent: Sent) -> ToolResult:
-        record, plan = sent.record, sent.plan
+        record, plan, call = sent.record, sent.plan, sent.live.call
         # Not raised: its traceback would keep a frame, and with it the record.
         if record.error is not None:
-            return result_of_failure(sent.call, record.error)
+            return result_of_failure(call, record.error)
         if record.sent_at is not None:
-            self._queue.record(record.sent_at - sent.entered)
+            self._queue.record(record.sent_at - sent.live.entered)
         result = result_of(
-            sent.call,
+            call,
             plan.operation,
             record.unwrap(),
             arguments=plan.arguments,
@@ -406,12 +445,13 @@ async def open_executor(
         UnavailableError: a daemon refuses us, or none can be reached.
     """
     config = config or ExecutorConfig()
-    pool = SlotPool()
+    bus = EventBus()
+    pool = SlotPool(bus)
     async with open_fleet(
-        backend, listener=pool, config=evolve(fleet_config(config), chance=chance)
+        backend, listener=pool, config=evolve(fleet_config(config), chance=chance), bus=bus
     ) as fleet:
         registry = default_registry() if tools is None else tools
-        executor = Executor(registry=registry, config=config, pool=pool, fleet=fleet)
+        executor = Executor(registry=registry, config=config, pool=pool, fleet=fleet, bus=bus)
         try:
             yield executor
         finally:

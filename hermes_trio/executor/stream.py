@@ -16,6 +16,7 @@ import trio
 from attrs import define, field, frozen
 
 from hermes_trio.executor.plan import RunInSlot
+from hermes_trio.executor.watch import LiveCall
 from hermes_trio.fleet.calls import CallRecord
 from hermes_trio.tools.calls import ToolCall, ToolResult
 from hermes_trio.wire.frames import Output
@@ -63,10 +64,10 @@ class Road(Protocol):
     def grant(self, record: CallRecord, limit_bytes: int) -> None:
         """Welcome output up to this byte."""
 
-    def abandon(self, record: CallRecord) -> bool:
+    def abandon(self, sent: Sent) -> bool:
         """End the call; true: its end is still to come."""
 
-    async def leave(self, record: CallRecord) -> None:
+    async def leave(self, sent: Sent) -> None:
         """End the call, and wait until it is dead.
 
         Cancellation: shielded, at most ``config.kill_grace_s`` s.
@@ -86,10 +87,9 @@ class Road(Protocol):
 class Sent:
     """A call on its way, and what is needed to make a tool result of its end."""
 
-    call: ToolCall
+    live: LiveCall
     plan: RunInSlot
     record: CallRecord
-    entered: float
 
 
 class ToolStream(AsyncIterator[OutputChunk | ToolResult]):
@@ -163,13 +163,13 @@ class ToolStream(AsyncIterator[OutputChunk | ToolResult]):
         """
         over, self._over = self._over, True
         if self._sent is not None and not over:
-            await self._road.leave(self._sent.record)
+            await self._road.leave(self._sent)
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     def __del__(self) -> None:
         """Whoever forgot it must not leave a command behind."""
         if self._sent is not None and not self._over:
-            self._road.abandon(self._sent.record)
+            self._road.abandon(self._sent)
             warnings.warn(f"{self!r} was not read to its end", ResourceWarning, source=self, stacklevel=1)
 
     async def _wait_news(self, record: CallRecord) -> None:

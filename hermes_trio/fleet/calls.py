@@ -10,6 +10,7 @@ from attrs import define, field
 
 from hermes_trio.errors import HermesTrioError
 from hermes_trio.link.outbox import Posting
+from hermes_trio.telemetry.events import CallPacked
 from hermes_trio.wire.frames import CallId, Lease, Output, Result
 
 
@@ -31,6 +32,8 @@ class CallRecord:
     """Called at the end, synchronously, before the parked caller runs. Must not raise, but for a
     ``RemoteProtocolError`` about the result: that ends the link."""
 
+    event_id: int = 0
+    """The call's number in events; 0: a call of the runtime's own, of which nothing is told."""
     number: int = 0
     """Counts up in the order of asking, within one connection."""
     again: bool = False
@@ -41,6 +44,10 @@ class CallRecord:
     """Set when the frame is written; from then on the call may have effects."""
     sent_at: float | None = None
     """``trio.current_time()`` of the same moment."""
+    started_at: float | None = None
+    """When the daemon said that it runs, if it says so."""
+    pid: int | None = None
+    """Its process at the daemon, likewise."""
     mechanisms: Mapping[str, str] = field(factory=dict, repr=False)
     """What keeps slots in at the daemon that answered; shared by all its calls."""
     cancelling: bool = False
@@ -84,6 +91,12 @@ class CallRecord:
             raise self.error.with_traceback(None)
         assert self.result is not None, "the call has not ended"
         return self.result
+
+    def packed(self, daemon: str) -> CallPacked:
+        """What is told of it when it was written into a message for this daemon."""
+        return CallPacked(
+            call=self.event_id, daemon=daemon, slot="" if self.lease is None else self.lease.slot
+        )
 
     def _end(self) -> None:
         self._ended.set()

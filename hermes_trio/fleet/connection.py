@@ -28,7 +28,18 @@ from hermes_trio.fleet.calls import CallRecord
 from hermes_trio.link.background import open_background_nursery
 from hermes_trio.link.message import MessageLink
 from hermes_trio.link.pump import Pump, PumpConfig, PumpStatistics
+from hermes_trio.telemetry.bus import EventBus
+from hermes_trio.telemetry.events import (
+    CallOnTheWire,
+    CallRunning,
+    DaemonChanged,
+    DaemonState,
+    LinkChanged,
+    LinkState,
+)
+from hermes_trio.telemetry.events import Event as TelemetryEvent
 from hermes_trio.wire.frames import (
+    Accepted,
     CallId,
     Drain,
     Error,
@@ -88,6 +99,8 @@ class DaemonConnection:
         on_open: called whenever a link is open, after the listener has heard of it.
         limits: what this side is ready to take.
         pump: how links are driven.
+        bus: where the lives of the daemon, of its links and of calls are told.
+        url: of the daemon, for those who read of it.
     """
 
     def __init__(
@@ -98,8 +111,11 @@ class DaemonConnection:
         on_open: Callable[[], None],
         limits: Limits,
         pump: PumpConfig,
+        bus: EventBus | None = None,
+        url: str = "",
     ) -> None:
         self.name = name
+        self.url = url
         self.welcome: Welcome | None = None
         self._mechanisms: Mapping[str, str] = {}
         self.reconnects = 0
@@ -112,6 +128,9 @@ class DaemonConnection:
         """This side said goodbye: the end that follows is the one that was wanted."""
         self._listener = listener
         self._on_open = on_open
+        self._bus = bus or EventBus()
+        self._packed: list[int] = []  # numbers of watched calls in the message that is being sent
+        self._state_told = (0.0, DaemonChanged(daemon=name, state=DaemonState.DOWN))
         self._calls: dict[CallId, CallRecord] = {}
         self._queued: dict[CallRecord, None] = {}  # posted, not yet written
         self._held: dict[CallRecord, None] = {}  # of those: urgent, and no call fits
@@ -125,7 +144,13 @@ class DaemonConnection:
         self._linked = False
         self._faults = 0  # breaches of the protocol since the last answer
         session = Session.for_executor(SessionId(uuid4().hex), limits=limits)
-        self._pump = Pump(session, on_event=self._on_event, on_suspect=self._on_suspect, config=pump)
+        self._pump = Pump(
+            session,
+            on_event=self._on_event,
+            on_suspect=self._on_suspect,
+            on_sent=self._on_sent,
+            config=pump,
+        )
 
     def __repr__(self) -> str:
         sent, queued = len(self._calls), len(self._queued)
@@ -182,11 +207,17 @@ class DaemonConnection:
     def _link_ended(self) -> None:
         self._pump.session.link_lost()
         was_open, self._linked = self._linked, False
+        self._packed.clear()
+        if was_open:
+            self._bus.publish(
+                LinkChanged(daemon=self.name, state=LinkState.LOST, reason=str(self._said or ""))
+            )
         if self._final is not None:
             self.end(LinkLostError(_lost(self.name, str(self._final))))
         elif self._faults > MAX_FAULTS:
             self.end(LinkLostError(_lost(self.name, "it breaks the protocol again and again")))
         elif was_open and not self._over:
+            self._tell(DaemonState.PAUSED, "its link was lost")
             self._listener.daemon_paused(self)
 
     def end(self, why: LostError) -> None:
@@ -202,6 +233,7 @@ class DaemonConnection:
 
     def _settle(self, why: LostError, unsent: Collection[CallId]) -> None:
         if self.welcome is not None:
+            self._tell(DaemonState.DOWN, str(why))
             self._listener.daemon_down(self)
         queued, self._queued = self._queued, {}
         sent, self._calls = self._calls, {}
@@ -275,6 +307,9 @@ class DaemonConnection:
             return
         record.sent_at = trio.current_time()
         self._calls[record.call_id] = record
+        if self._bus.listening and record.event_id:
+            self._bus.publish(record.packed(self.name))
+            self._packed.append(record.event_id)
 
     def _unqueue(self, record: CallRecord) -> None:
         del self._queued[record]
@@ -326,6 +361,32 @@ class DaemonConnection:
             self._pump.post(lambda session: session.goodbye("the executor is leaving"))
             await self._pump.wait_flushed()
 
+    # --- what is told ---------------------------------------------------------------------------------
+
+    def present(self) -> tuple[float, TelemetryEvent]:
+        """The event that makes the daemon's present state, and its moment."""
+        return self._state_told
+
+    def _tell(self, state: DaemonState, reason: str = "") -> None:
+        slots = self.welcome.slots if self.welcome is not None else None
+        changed = DaemonChanged(daemon=self.name, state=state, slots=slots, url=self.url, reason=reason)
+        self._state_told = trio.current_time(), changed
+        self._bus.publish(changed)
+
+    def _on_sent(self) -> None:
+        """The message under way was handed over whole."""
+        if self._packed:
+            for number in self._packed:
+                self._bus.publish(CallOnTheWire(call=number))
+            self._packed.clear()
+
+    def _started(self, accepted: Accepted) -> None:
+        record = self._calls.get(accepted.call_id)
+        if record is not None:
+            record.started_at = trio.current_time()
+            if self._bus.listening and record.event_id:
+                self._bus.publish(CallRunning(call=record.event_id, pid=record.pid))
+
     # --- events ---------------------------------------------------------------------------------------
 
     def _on_event(self, event: Event) -> None:
@@ -344,7 +405,10 @@ class DaemonConnection:
                 self._begun_afresh(event)
             case LeaseLost():
                 self._listener.lease_lost(self, event.lease, event.reason)
+            case Accepted():
+                self._started(event)
             case Drain():
+                self._tell(DaemonState.DRAINING)
                 self._listener.daemon_draining(self)
             case Error(code=ErrorCode.PROTOCOL):
                 self._faults += 1  # of one link, as far as we know: the session may go on over another
@@ -355,7 +419,7 @@ class DaemonConnection:
                 self._said = self._final = BrokenLinkError(f"daemon {self.name} left: {event.reason}")
                 raise self._final
             case _:
-                pass  # heartbeats, and the news that a call has started
+                pass  # heartbeats
 
     def _answered(self, record: CallRecord, result: Result) -> None:
         hint_s = _busy_hint(result)
@@ -386,6 +450,9 @@ class DaemonConnection:
     def _opened(self, welcome: Welcome) -> None:
         self.welcome, self._linked = welcome, True
         self._mechanisms = _told(welcome.isolation.get("mechanisms"))
+        self._tell(DaemonState.UP)
+        state = LinkState.RESUMED if welcome.resumed else LinkState.OPEN
+        self._bus.publish(LinkChanged(daemon=self.name, state=state))
         if welcome.resumed:
             self.reconnects += 1
             logger.info("daemon %s: the session goes on over a new link", self.name)
@@ -408,8 +475,10 @@ class DaemonConnection:
     def _on_suspect(self, suspect: bool) -> None:
         if suspect:
             logger.warning("daemon %s has missed a heartbeat; nothing new is sent to it", self.name)
+            self._tell(DaemonState.PAUSED, "it has missed a heartbeat")
             self._listener.daemon_paused(self)
         else:
+            self._tell(DaemonState.UP)
             self._listener.daemon_resumed(self)
 
     def _post_held(self) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import math
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Never
 
@@ -26,6 +26,7 @@ from hermes_trio.errors import (
     InvalidInputError,
     LinkLostError,
     NobodyThereError,
+    Provenance,
     RefusedError,
     SandboxLostError,
     UnavailableError,
@@ -33,6 +34,8 @@ from hermes_trio.errors import (
 from hermes_trio.fleet.connection import ConnectionListener, DaemonConnection
 from hermes_trio.link.background import open_background_nursery
 from hermes_trio.link.pump import PumpConfig
+from hermes_trio.telemetry.bus import EventBus
+from hermes_trio.telemetry.events import Event, FailureNoted, bounded_text
 from hermes_trio.wire.frames import Limits
 
 logger = logging.getLogger(__name__)
@@ -116,8 +119,11 @@ class _Pauses:
 class Fleet:
     """The connections. Made by :func:`open_fleet`."""
 
-    def __init__(self, backend: Backend, *, listener: ConnectionListener, config: FleetConfig) -> None:
+    def __init__(
+        self, backend: Backend, *, listener: ConnectionListener, config: FleetConfig, bus: EventBus
+    ) -> None:
         self._backend = backend
+        self._bus = bus
         self._listener = listener
         self._config = config
         self._members: dict[str, _Member] = {}
@@ -134,6 +140,12 @@ class Fleet:
     def connections(self) -> tuple[DaemonConnection, ...]:
         """Those that are up."""
         return tuple(m.connection for m in self._members.values() if m.connection and m.is_up)
+
+    def present(self) -> Iterator[tuple[float, Event]]:
+        """The events that make the daemons' present state."""
+        for member in self._members.values():
+            if member.connection is not None and member.connection.welcome is not None:
+                yield member.connection.present()
 
     @property
     def reconnects(self) -> int:
@@ -260,6 +272,8 @@ class Fleet:
             on_open=opened,
             limits=self._config.limits,
             pump=self._config.pump,
+            bus=self._bus,
+            url=member.endpoint.url,
         )
 
     async def _connect_once(self, member: _Member, connection: DaemonConnection) -> None:
@@ -275,6 +289,11 @@ class Fleet:
     def _note(self, member: _Member, failure: HermesTrioError) -> None:
         """An attempt, or a link, has failed."""
         config, now = self._config, trio.current_time()
+        if self._bus.listening:
+            where = f"fleet:{member.endpoint.name}"
+            self._bus.publish(
+                FailureNoted(where=where, provenance=Provenance.LINK_LOST, error=bounded_text(str(failure)))
+            )
         if not isinstance(failure, RefusedError):  # that one is raised, or told to those who wait
             logger.warning("daemon %s: %s", member.endpoint.name, failure)
         if member.is_met:
@@ -326,7 +345,11 @@ class Fleet:
 
 @asynccontextmanager
 async def open_fleet(
-    backend: Backend, *, listener: ConnectionListener, config: FleetConfig | None = None
+    backend: Backend,
+    *,
+    listener: ConnectionListener,
+    config: FleetConfig | None = None,
+    bus: EventBus | None = None,
 ) -> AsyncIterator[Fleet]:
     """Connect to a backend's daemons and keep connected while the body runs.
 
@@ -338,12 +361,13 @@ async def open_fleet(
         backend: where the daemons are.
         listener: hears of daemons that come and go; see :class:`ConnectionListener`.
         config: how they are reached.
+        bus: where their lives are told; ``None``: to nobody.
 
     Raises:
         UnavailableError: a daemon refuses us, or none can be reached.
     """
     config = config or FleetConfig()
-    fleet = Fleet(backend, listener=listener, config=config)
+    fleet = Fleet(backend, listener=listener, config=config, bus=bus or EventBus())
     async with open_background_nursery() as nursery:
         nursery.start_soon(fleet.run)  # the helpers' nursery is cancelled when this block is over
         try:

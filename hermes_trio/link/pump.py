@@ -75,6 +75,7 @@ class Pump:
         session: the protocol's state; touched only from here and by posted functions.
         on_event: receives every event, in order, synchronously.
         on_suspect: hears when the peer becomes suspect (true) and when it is heard again (false).
+        on_sent: called, synchronously, when a message was handed to the link whole.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Pump:
         *,
         on_event: Callable[[Event], None],
         on_suspect: Callable[[bool], None] = lambda _suspect: None,
+        on_sent: Callable[[], None] = lambda: None,
         config: PumpConfig | None = None,
     ) -> None:
         self.session = session
@@ -90,6 +92,7 @@ class Pump:
         """The peer has missed a heartbeat on the present link."""
         self._on_event = on_event
         self._on_suspect = on_suspect
+        self._on_sent = on_sent
         self._running = False
         self._config = config or PumpConfig()
         self._outbox = Outbox(max_entries=self._config.max_queued)
@@ -208,6 +211,7 @@ class Pump:
             self._messages_sent += 1
             self._bytes_sent += len(data)
             await link.send_message(data)
+            self._on_sent()
 
     def _rest(self) -> None:
         """There was nothing to send: because nothing waits, for want of room, or a batch wrote nothing."""

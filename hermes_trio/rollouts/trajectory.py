@@ -28,6 +28,8 @@ from hermes_trio.rollouts.group import Assignment
 from hermes_trio.rollouts.record import CallTiming, Ending, Stage, TrajectoryRecord, provenance_of
 from hermes_trio.rollouts.tasks import Task
 from hermes_trio.rollouts.trace import BranchRecord, TokenRecord
+from hermes_trio.telemetry.bus import EventBus, bus_of
+from hermes_trio.telemetry.events import TrajectoryBegan, TrajectoryEnded, bounded_text
 from hermes_trio.tools.calls import ToolCall, ToolResult
 from hermes_trio.tools.registry import ToolRegistry
 
@@ -123,6 +125,11 @@ class _Slot:
     timings: list[CallTiming] = field(factory=list)
     isolation: str = ""
 
+    @property
+    def bus(self) -> EventBus:
+        """The executor's: what the agent loop tells belongs to the same trajectory."""
+        return bus_of(self.executor)
+
     async def execute(
         self, trajectory_id: str, call: ToolCall, *, limit_s: float | None = None
     ) -> ToolResult:
@@ -184,11 +191,43 @@ async def run_trajectory(
     task = assignment.task
     await trio.lowlevel.checkpoint()
     slot = _Slot(executor=executor, trajectory_id=assignment.trajectory_id, call_s=task.limits.call_s)
+    record = None
+    slot.bus.begin(("trajectory", assignment.trajectory_id), _began(assignment))
     try:
-        return await _in_slot(assignment, slot, model, options)
+        record = await _in_slot(assignment, slot, model, options)
+        return record
     finally:
+        slot.bus.end(("trajectory", assignment.trajectory_id), _ended(assignment, record))
         with trio.move_on_after(RELEASE_LIMIT_S, shield=True):
             await executor.release(assignment.trajectory_id, reset_workspace=True)
+
+
+def _began(assignment: Assignment) -> TrajectoryBegan:
+    return TrajectoryBegan(
+        trajectory=assignment.trajectory_id,
+        task=assignment.task.id,
+        group=assignment.group,
+        index=assignment.index,
+        limit_s=assignment.task.limits.trajectory_s,
+    )
+
+
+def _ended(assignment: Assignment, record: TrajectoryRecord | None) -> TrajectoryEnded:
+    """``None``: it was given up, or it crashed."""
+    if record is None:
+        told = "it was given up"
+        return TrajectoryEnded(
+            trajectory=assignment.trajectory_id, provenance=Provenance.CANCELLED, error=told
+        )
+    ending = record.ending
+    return TrajectoryEnded(
+        trajectory=assignment.trajectory_id,
+        provenance=ending.provenance,
+        stage=ending.stage.value,
+        solved=ending.solved,
+        turns=record.turns,
+        error=bounded_text(ending.error),
+    )
 
 
 async def _in_slot(

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import trio
 from attrs import define, field
@@ -37,6 +37,8 @@ from hermes_trio.slots.table import (
     SlotTableStatistics,
     TrajectoryId,
 )
+from hermes_trio.telemetry.bus import EventBus
+from hermes_trio.telemetry.events import Event, LeaseChanged, LeaseState, SlotMended, bounded_text
 from hermes_trio.wire.codec import structure_arguments
 from hermes_trio.wire.frames import Lease, Result, SlotId
 from hermes_trio.wire.operations import Operation, SlotAcquired
@@ -55,6 +57,8 @@ class _Holder:
     acquiring: CallRecord | None = None
     lease: Lease | None = None
     lost: LostError | None = None
+    told: tuple[float, LeaseChanged] | None = None
+    """The last that was told of it, and when."""
     released: trio.Event = field(factory=trio.Event)
     """Set when a release that is under way is over."""
 
@@ -65,9 +69,14 @@ class _Holder:
 
 
 class SlotPool:
-    """Leases of slots for trajectories; listens to the fleet (a ``ConnectionListener``)."""
+    """Leases of slots for trajectories; listens to the fleet (a ``ConnectionListener``).
 
-    def __init__(self) -> None:
+    Args:
+        bus: where leases are told; ``None``: to nobody.
+    """
+
+    def __init__(self, bus: EventBus | None = None) -> None:
+        self._bus = bus or EventBus()
         self._table = SlotTable()
         self._holders: dict[TrajectoryId, _Holder] = {}
         self._connections: dict[DaemonName, DaemonConnection] = {}
@@ -108,7 +117,7 @@ class SlotPool:
                 return
             holder = self._holders[trajectory] = _Holder(trajectory)
             holder.pending.append(record)
-            self._begin(self._table.request(trajectory))
+            self._begin(self._request(holder))
         elif holder.lost is not None:
             record.fail(holder.lost)
         elif self._table.state(trajectory) is PlaceState.LEASED:
@@ -160,6 +169,8 @@ class SlotPool:
     def _wiped(self, connection: DaemonConnection, wiping: CallRecord) -> None:
         self._wiping -= 1
         back = _is_given_back(wiping) and self._is_ours(connection)
+        if back and wiping.lease is not None:
+            self._bus.publish(SlotMended(daemon=connection.name, slot=wiping.lease.slot))
         self._begin(self._table.mended(DaemonName(connection.name)) if back else ())
 
     async def release(self, trajectory_id: str, *, reset: bool) -> None:
@@ -261,6 +272,25 @@ class SlotPool:
 
     # --- how ------------------------------------------------------------------------------------------
 
+    def present(self) -> Iterator[tuple[float, Event]]:
+        """The events that make the present state of the leases."""
+        return (holder.told for holder in self._holders.values() if holder.told is not None)
+
+    def _tell(self, holder: _Holder, state: LeaseState, *, reason: str = "") -> None:
+        changed = LeaseChanged(
+            trajectory=holder.trajectory,
+            state=state,
+            daemon=holder.connection.name if holder.connection is not None else "",
+            slot=holder.lease.slot if holder.lease is not None else "",
+            reason=bounded_text(reason),
+        )
+        holder.told = trio.current_time(), changed
+        self._bus.publish(changed)
+
+    def _request(self, holder: _Holder) -> tuple[Assignment, ...]:
+        self._tell(holder, LeaseState.WAITING)
+        return self._table.request(holder.trajectory)
+
     def _begin(self, assignments: Iterable[Assignment]) -> None:
         """Ask the daemons for the slots that the table has assigned."""
         for assignment in assignments:
@@ -272,6 +302,7 @@ class SlotPool:
                 trajectory_id=holder.trajectory,
                 on_done=lambda record, holder=holder: self._acquired(holder, record),  # type: ignore[misc]
             )
+            self._tell(holder, LeaseState.ACQUIRING)
             holder.connection.submit(holder.acquiring, urgent=True)
         if self._connections and self._table.total == 0 and not self._wiping:
             self.fleet_unreachable("every slot of every daemon is quarantined")
@@ -286,6 +317,7 @@ class SlotPool:
             holder.lease = _lease_of(result)
             holder.acquiring = None
             self._table.granted(holder.trajectory)
+            self._tell(holder, LeaseState.LEASED)
             self._flush(holder)
             return
         holder.acquiring = None
@@ -298,7 +330,7 @@ class SlotPool:
         assignments = self._table.refused(holder.trajectory)
         if result is not None and result.provenance is Provenance.CANCELLED and holder.pending:
             holder.renew()  # came back after giving up
-            assignments += self._table.request(holder.trajectory)
+            assignments += self._request(holder)
         else:
             self._fail_pending(holder, acquiring.error or UnavailableError(result.error if result else ""))
             self._forget(holder)
@@ -346,12 +378,20 @@ class SlotPool:
             lease=holder.lease,
             on_done=lambda record: self._given_back(holder, record),
         )
+        self._tell(holder, LeaseState.RELEASING)
         holder.lease = None
         holder.connection.submit(release, urgent=True)
 
     def _given_back(self, holder: _Holder, release: CallRecord) -> None:
         if self._table.state(holder.trajectory) is PlaceState.RELEASING:  # else the daemon went, slot and all
             quarantined = not _is_given_back(release)
+            holder.lease = release.lease  # for what is told: which slot it was
+            self._tell(
+                holder,
+                LeaseState.QUARANTINED if quarantined else LeaseState.RELEASED,
+                reason=_why_not(release) if quarantined else "",
+            )
+            holder.lease = None
             if quarantined:
                 logger.error("the slot of %r left service: %s", holder.trajectory, _why_not(release))
             self._begin(self._table.release_done(holder.trajectory, quarantined=quarantined))
@@ -360,7 +400,7 @@ class SlotPool:
             del self._holders[holder.trajectory]
             return
         fresh = self._holders[holder.trajectory] = _Holder(holder.trajectory, pending=holder.pending)
-        self._begin(self._table.request(fresh.trajectory))
+        self._begin(self._request(fresh))
 
     def _condemn(self, holder: _Holder, reason: str) -> None:
         """The slot cannot be trusted any more: it leaves service, and its trajectory with it."""
@@ -372,6 +412,7 @@ class SlotPool:
 
     def _lose(self, holder: _Holder, reason: str) -> None:
         holder.lost = SandboxLostError(f"trajectory {holder.trajectory} lost its sandbox: {reason}")
+        self._tell(holder, LeaseState.LOST, reason=reason)
         holder.lease = None
         self._fail_pending(holder, holder.lost)
 
@@ -382,6 +423,7 @@ class SlotPool:
 
     def _forget(self, holder: _Holder) -> None:
         holder.acquiring = None  # its end, still to come, concerns nobody
+        self._tell(holder, LeaseState.RELEASED)
         holder.released.set()
         del self._holders[holder.trajectory]
 
