@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from hermes_trio.errors import SandboxLostError as SandboxLostError
     from hermes_trio.errors import TooSlowError as TooSlowError
     from hermes_trio.errors import UnavailableError as UnavailableError
+    from hermes_trio.executor.artifacts import ArtifactArchive as ArtifactArchive
+    from hermes_trio.executor.artifacts import ArtifactContent as ArtifactContent
+    from hermes_trio.executor.artifacts import ArtifactEntry as ArtifactEntry
+    from hermes_trio.executor.artifacts import ArtifactList as ArtifactList
     from hermes_trio.executor.config import ExecutorConfig as ExecutorConfig
     from hermes_trio.executor.executor import Executor as Executor
     from hermes_trio.executor.executor import ExecutorStatistics as ExecutorStatistics
@@ -64,6 +68,10 @@ if TYPE_CHECKING:
 _MODULES = {
     "AgentLoop": "hermes_trio.agents.loop",
     "AgentResult": "hermes_trio.agents.result",
+    "ArtifactArchive": "hermes_trio.executor.artifacts",
+    "ArtifactContent": "hermes_trio.executor.artifacts",
+    "ArtifactEntry": "hermes_trio.executor.artifacts",
+    "ArtifactList": "hermes_trio.executor.artifacts",
     "Backend": "hermes_trio.backends.base",
     "BrokenLinkError": "hermes_trio.errors",
     "BusyError": "hermes_trio.errors",

@@ -14,6 +14,7 @@ from attrs import evolve, frozen
 from hermes_trio.backends.base import Backend
 from hermes_trio.errors import ClosedError, Provenance
 from hermes_trio.executor.config import ExecutorConfig
+from hermes_trio.executor.files import FileMethods
 from hermes_trio.executor.options import CallOptions
 from hermes_trio.executor.plan import Plan, Refuse, RunHandler, RunInSlot, plan_call
 from hermes_trio.executor.quiet import QuietSlot, refused
@@ -59,7 +60,7 @@ class ExecutorStatistics:
     """Sessions that ended although nobody had said goodbye; their calls ended as lost."""
 
 
-class Executor:
+class Executor(FileMethods):
     """Runs tool calls. Made by :func:`open_executor`.
 
     Any number of tasks may call it at once. Calls of one trajectory run one after another, in the order in
@@ -229,6 +230,27 @@ class Executor:
         self._pool.submit(record)
         await self._answered(record)
         check_quiesced(record.unwrap())
+
+    # --- files: the road for `FileMethods` ----------------------------------------------------------------
+
+    @property
+    def default_limit_s(self) -> float:
+        """Seconds a call may run when nobody says so."""
+        return self._config.default_limit_s
+
+    def has_slot(self, trajectory_id: str) -> bool:
+        """Whether the trajectory has a slot, or is about to get one."""
+        self._check_open()
+        return not self._pool.is_idle(trajectory_id)
+
+    async def operate(self, record: CallRecord) -> None:
+        """For :class:`FileMethods`: send a call to its trajectory's slot, and wait for its end.
+
+        Cancellation: abandons.
+        """
+        self._check_open()
+        self._pool.submit(record)
+        await self._answered(record)
 
     def _reopen(self, quiet: QuietSlot) -> None:
         others = self._quiet.get(quiet.trajectory_id, set())

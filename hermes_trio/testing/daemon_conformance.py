@@ -249,6 +249,22 @@ async def what_has_no_output_on_the_way_is_its_result(executor: Executor) -> Non
         assert result.output == output
 
 
+async def artifacts_are_had_past_the_model(executor: Executor) -> None:
+    """Whole, in part, by name; what is not there is a value, and so is a trajectory without a slot."""
+    nowhere = await executor.read_artifact("t", "f")
+    assert (nowhere.success, nowhere.provenance) == (False, Provenance.UNAVAILABLE)
+    await _write(executor, "t", "f", "0123456789")
+    whole = await executor.read_artifact("t", "f", include_sha256=True)
+    assert (whole.content, whole.truncated, whole.file_size) == ("0123456789", False, 10)
+    assert whole.sha256 == "84d89877f0d4041efb6bf91a16f0248f2fd573e6af05c19f96bedb9f882f7882"
+    part = await executor.read_artifact("t", "f", offset=2, max_bytes=3)
+    assert (part.content, part.truncated, part.sha256) == ("234", True, None)
+    listing = await executor.list_artifacts("t")
+    assert [(entry.path, entry.size, entry.is_dir) for entry in listing.entries] == [("f", 10, False)]
+    missing = await executor.read_artifact("t", "g")
+    assert (missing.reason, missing.error) == ("not_found", "File not found: g")
+
+
 async def unoffered_operations_are_typed(executor: Executor) -> None:
     """An operation of a later daemon is an answer, not a broken link."""
     result = await executor.execute("t", ToolCall("bash_stateful", {"command": "true"}))
@@ -274,6 +290,7 @@ DAEMON_CHECKS: tuple[DaemonCheck, ...] = (
     output_can_be_had_as_it_comes,
     a_reader_that_stops_reading_stops_its_own_command_only,
     what_has_no_output_on_the_way_is_its_result,
+    artifacts_are_had_past_the_model,
     unoffered_operations_are_typed,
 )
 """Every check."""

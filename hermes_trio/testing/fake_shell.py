@@ -8,6 +8,7 @@ The words: ``true``, ``false``, ``echo TEXT``, ``echo TEXT >> FILE``, ``cat FILE
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from hashlib import sha256
 
 import trio
 from attrs import define, field
@@ -16,10 +17,17 @@ from hermes_trio.errors import Provenance
 from hermes_trio.link.stream import OutgoingStream
 from hermes_trio.wire.codec import structure_arguments, unstructure
 from hermes_trio.wire.frames import Call, Lease, SlotId
+from hermes_trio.wire.listing import EntryKind, ListedEntry, pack_entry
 from hermes_trio.wire.operations import (
     BashArguments,
     BashReport,
+    DownloadArguments,
+    DownloadReport,
+    FileFailure,
+    ListArguments,
+    ListReport,
     Operation,
+    Packing,
     ReadFileArguments,
     ReadFileReport,
     WriteFileArguments,
@@ -57,7 +65,7 @@ class FakeCall:
         assert self.output is not None
         room = trio.Event()
         self.output.resume = room.set
-        if not self.output.feed(1, data):
+        if not self.output.feed(3 if self.call.operation == Operation.DOWNLOAD else 1, data):
             await room.wait()
 
     def close(self) -> None:
@@ -108,6 +116,10 @@ class FakeSlot:
                 path = structure_arguments(WriteFileArguments, call.arguments).path
                 self.files[path] = call.payload
                 return FakeOutcome(data=unstructure(WriteFileReport(written_bytes=len(call.payload))))
+            case Operation.DOWNLOAD:
+                return await self._download(structure_arguments(DownloadArguments, call.arguments), emit)
+            case Operation.LIST:
+                return self._list(structure_arguments(ListArguments, call.arguments))
             case Operation.SLOT_QUIESCE:
                 return FakeOutcome()
             case _:
@@ -116,8 +128,38 @@ class FakeSlot:
     def _read(self, path: str) -> FakeOutcome:
         content = self.files.get(path)
         if content is None:
-            return FakeOutcome(Provenance.TOOL_ERROR, f"File not found: {path}")
+            return _no_file(path)
         return FakeOutcome(data=unstructure(ReadFileReport(file_bytes=len(content))), parts=(content,))
+
+    async def _download(self, arguments: DownloadArguments, emit: Emit) -> FakeOutcome:
+        """Files only: nothing here makes archives."""
+        content = self.files.get(arguments.path)
+        if content is None or arguments.packing is not Packing.FILE:
+            await trio.lowlevel.checkpoint()
+            return _no_file(arguments.path)
+        end = None if arguments.max_bytes is None else arguments.offset + arguments.max_bytes
+        part = content[arguments.offset : end]
+        await emit(part)
+        report = DownloadReport(
+            sent_bytes=len(part),
+            sent_sha256=sha256(part).hexdigest(),
+            file_bytes=len(content),
+            mode=0o644,
+            mtime_ns=0,
+            sha256=sha256(content).hexdigest() if arguments.sha256 else None,
+        )
+        return FakeOutcome(data=unstructure(report))
+
+    def _list(self, arguments: ListArguments) -> FakeOutcome:
+        """All of it, whatever folder is meant."""
+        page = [
+            ListedEntry(path=path.encode(), kind=EntryKind.FILE, mode=0o644, size=len(content), mtime_ns=0)
+            for path, content in sorted(self.files.items())
+            if path.encode().hex() > arguments.after_hex
+        ]
+        told = page[: arguments.max_entries]
+        report = ListReport(entries=len(told), truncated=len(told) < len(page))
+        return FakeOutcome(data=unstructure(report), parts=(b"".join(map(pack_entry, told)),))
 
     async def _bash(self, command: str, limit_s: float, emit: Emit) -> FakeOutcome:
         self.ran.append(command)
@@ -125,6 +167,11 @@ class FakeSlot:
         with trio.move_on_after(limit_s) as scope:
             await run.sequence(command)
         return run.outcome(trio.current_time() - started, limit_s if scope.cancelled_caught else None)
+
+
+def _no_file(path: str) -> FakeOutcome:
+    told: dict[str, object] = {"reason": FileFailure.NOT_FOUND.value}
+    return FakeOutcome(Provenance.TOOL_ERROR, f"File not found: {path}", told)
 
 
 @define

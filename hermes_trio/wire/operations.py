@@ -42,8 +42,11 @@ class Operation(StrEnum):
     UPLOAD = "file.upload"
     """A file or tree on input frames."""
     DOWNLOAD = "file.download"
-    """A file or tree on output frames of stream ``data``."""
+    """A file, or an archive of a folder, on output frames of stream ``data``; the call must have credit for
+    them. Result data: :class:`DownloadReport`."""
     LIST = "file.list"
+    """One page of a folder. Result data: :class:`ListReport`; one segment: the entries, see
+    ``wire/listing.py``."""
 
 
 @frozen(kw_only=True)
@@ -162,3 +165,97 @@ class WriteFileReport:
     """``written_bytes``: size of the file now."""
 
     written_bytes: int
+
+
+class FileFailure(StrEnum):
+    """Why a file operation did not happen: member ``reason`` of its result's data."""
+
+    DENIED = "denied"
+    """It lies outside the workspace. Whether it exists there is not told."""
+    NOT_FOUND = "not_found"
+    NOT_REGULAR = "not_regular"
+    """A folder, FIFO, socket or device where a file was asked for."""
+    NOT_DIRECTORY = "not_directory"
+    TOO_LARGE = "too_large"
+    TOO_MANY = "too_many"
+    """More entries than were asked for."""
+    NO_SPACE = "no_space"
+    """The workspace is full, or the file larger than the slot's files may be."""
+    OTHER = "other"
+    """The text says what the system said."""
+
+
+class Packing(StrEnum):
+    """How a download comes."""
+
+    FILE = "file"
+    """A regular file's bytes."""
+    TAR = "tar"
+    """A folder as a tar archive (POSIX.1-2001 headers), names relative to it."""
+    TAR_GZ = "tar.gz"
+
+
+@frozen(kw_only=True)
+class DownloadArguments:
+    """``path`` as in :class:`ReadFileArguments`; ``path_hex`` instead of it for a name that is no text."""
+
+    path: str = ""
+    path_hex: str = ""
+    packing: Packing = Packing.FILE
+    offset: int = 0
+    """Of a file: the first byte wanted. Behind its end nothing comes."""
+    max_bytes: int | None = None
+    """Most bytes to come; ``None``: all. A file is cut there, an archive refused."""
+    max_entries: int = 1_000_000
+    """Of an archive: most entries."""
+    max_content_bytes: int | None = None
+    """Of an archive: the sizes of the files in it, together; ``None``: what the slot's disk could hold."""
+    full_names: bool = False
+    """Of an archive: names relative to the workspace instead of the folder."""
+    sha256: bool = False
+    """Of a file: also report the digest of the whole file, whatever part of it was asked for."""
+
+
+@frozen(kw_only=True)
+class DownloadReport:
+    """What came. ``sent_sha256`` is that of exactly the bytes on the output frames."""
+
+    sent_bytes: int
+    sent_sha256: str
+    file_bytes: int | None = None
+    """Of a file: its size when it was opened."""
+    mode: int | None = None
+    mtime_ns: int | None = None
+    sha256: str | None = None
+    """Of the whole file, if that was asked for."""
+    entries: int | None = None
+    """Of an archive."""
+    skipped: tuple[tuple[str, str], ...] = ()
+    """Of an archive: the first 100 paths that are not in it, in hexadecimal, and why."""
+    skipped_count: int = 0
+
+
+@frozen(kw_only=True)
+class ListArguments:
+    """``path`` and ``path_hex`` as in :class:`DownloadArguments`.
+
+    The order is that of the paths' components, a folder before what is in it. A page that is ``truncated``
+    is continued by its last path as ``after_hex``.
+    """
+
+    path: str = ""
+    path_hex: str = ""
+    recursive: bool = False
+    after_hex: str = ""
+    max_entries: int = 5000
+
+
+@frozen(kw_only=True)
+class ListReport:
+    """``truncated``: there is more."""
+
+    entries: int
+    truncated: bool
+    skipped: tuple[tuple[str, str], ...] = ()
+    """Folders that could not be looked into, as in :class:`DownloadReport`."""
+    skipped_count: int = 0

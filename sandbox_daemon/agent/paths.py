@@ -32,6 +32,14 @@ _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
+_PR_SET_DUMPABLE = 4
+
+
+def hide() -> None:
+    """From debuggers of the same uid, and from ``/proc/PID/mem``."""
+    _libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
 class PathError(Exception):
     """A file operation that did not happen, and why (``protocol.REASON_*``)."""
 
@@ -84,22 +92,32 @@ class Workspace:
         """For a command's working directory."""
         return self._open(path, DIRECTORY)
 
-    def read(self, path: bytes, max_bytes: int) -> tuple[int, bytes, int]:
-        """Size, content, descriptor. A content that fits a message is read, a longer one handed over open.
+    def open_anything(self, path: bytes) -> int:
+        """Whatever is there, without reading it."""
+        return self._open(path, os.O_PATH | os.O_CLOEXEC)
 
-        Raises ``PathError`` unless it is a regular file of at most ``max_bytes``.
+    def spelled(self, path: bytes) -> bytes:
+        """The path relative to the workspace, without links; ``b""`` for the workspace itself."""
+        relative = self._relative(self._follow(path))
+        return b"" if relative == b"." else relative
+
+    def read(self, path: bytes, offset: int, max_bytes: int, flags: int) -> tuple[os.stat_result, bytes, int]:
+        """Status, content, descriptor. What fits a message is read, anything longer handed over open.
+
+        Raises ``PathError`` unless it is a regular file; with ``READ_WHOLE``, of at most ``max_bytes``.
         """
         descriptor = self._open(path, _READ)
         try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise PathError(protocol.REASON_NOT_REGULAR)
-            if status.st_size > max_bytes:
+            if flags & protocol.READ_WHOLE and status.st_size > max_bytes:
                 raise PathError(protocol.REASON_TOO_LARGE, size=status.st_size)
-            if status.st_size > protocol.MAX_INLINE_BYTES:
+            size = min(max_bytes, max(0, status.st_size - offset))
+            if size > protocol.MAX_INLINE_BYTES or flags & protocol.READ_OPEN:
                 handed, descriptor = descriptor, -1
-                return status.st_size, b"", handed
-            return status.st_size, _read_exactly(descriptor, status.st_size), -1
+                return status, b"", handed
+            return status, _read_exactly(descriptor, size, offset), -1
         finally:
             if descriptor >= 0:
                 os.close(descriptor)
@@ -227,10 +245,10 @@ class Workspace:
         return size
 
 
-def _read_exactly(descriptor: int, size: int) -> bytes:
-    content = os.read(descriptor, size)
+def _read_exactly(descriptor: int, size: int, offset: int) -> bytes:
+    content = os.pread(descriptor, size, offset)
     while len(content) < size:
-        more = os.read(descriptor, size - len(content))
+        more = os.pread(descriptor, size - len(content), offset + len(content))
         if not more:
             break
         content += more

@@ -232,11 +232,12 @@ class Agent:
         self, call_id: int, fixed: tuple[int, ...], strings: list[bytes], descriptors: list[int]
     ) -> None:
         try:
-            size, content, descriptor = self._workspace.read(strings[0], fixed[0])
+            status, content, descriptor = self._workspace.read(strings[0], *fixed)
         except paths.PathError as error:
             self._fail(call_id, error)
             return
-        message = protocol.pack(protocol.CONTENT, call_id, (size, int(descriptor >= 0)), (content,))
+        told = (status.st_size, status.st_mode, status.st_mtime_ns, int(descriptor >= 0))
+        message = protocol.pack(protocol.CONTENT, call_id, told, (content,))
         if descriptor < 0:
             self._socket.send(message)
             return

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import struct
 
-VERSION = 2
+VERSION = 3
 MAX_MESSAGE_BYTES = 160 * 1024
 """SEQPACKET refuses what does not fit the send buffer, 208 KiB by default, bookkeeping included."""
 MAX_INLINE_BYTES = 128 * 1024
@@ -41,6 +41,15 @@ REASON_DENIED = 1
 REASON_NOT_FOUND = 2
 REASON_NOT_REGULAR = 3
 REASON_TOO_LARGE = 4
+REASON_NOT_DIRECTORY = 5
+REASON_TOO_MANY = 6
+"""Only from the worker: more entries than were asked for."""
+
+# flags of READ
+READ_WHOLE = 1
+"""Refuse a file that is larger than what is asked for."""
+READ_OPEN = 2
+"""Hand the file over open, whatever its size."""
 
 # flags of SPAWN
 SPAWN_STDIN = 1
@@ -63,7 +72,7 @@ _FIXED = {
     SPAWN: struct.Struct("!B"),  # flags
     SIGNAL: struct.Struct("!B"),  # signal number
     SWEEP: struct.Struct("!"),
-    READ: struct.Struct("!Q"),  # largest size to accept
+    READ: struct.Struct("!QQB"),  # offset, bytes at most, flags
     WRITE: struct.Struct("!B"),  # 1: content in the descriptor
     SURVEY: struct.Struct("!"),
     HELLO: struct.Struct(
@@ -71,7 +80,8 @@ _FIXED = {
     ),  # version, pid, uid, gid, effective capabilities, no_new_privs | seccomp << 1
     EXITED: struct.Struct("!iQQIB"),  # wait status, CPU in µs, peak in KiB, processes swept, pipe still held
     FAILED: struct.Struct("!BIQ"),  # reason, errno, size
-    CONTENT: struct.Struct("!QB"),  # size of the file, 1: content in the descriptor
+    # size of the file, its mode, its time of change in ns, 1: content in the descriptor
+    CONTENT: struct.Struct("!QIqB"),
     WRITTEN: struct.Struct("!Q"),  # bytes
     SURVEYED: struct.Struct("!II"),  # processes besides the agent, 1: there are files
 }

@@ -41,6 +41,8 @@ class CommandSpec:
         no_output_limit_s: longest silence; ``None`` allows any.
         hashed: count the SHA-256 of each stream.
         sink: sees all output as it comes; ``None``: nobody does.
+        code_fd: a descriptor that the command finds as number 9; -1: none. For short commands only.
+        stdin_fd: its standard input instead of ``stdin``; -1: none.
     """
 
     command: bytes
@@ -53,6 +55,8 @@ class CommandSpec:
     no_output_limit_s: float | None = None
     hashed: bool = False
     sink: Sink | None = None
+    code_fd: int = -1
+    stdin_fd: int = -1
 
 
 class Ending(StrEnum):

@@ -193,9 +193,9 @@ def start(link: AgentLink, spec: CommandSpec, group: CallGroup | None = None) ->
     ours: list[int] = []
     theirs: list[int] = []
     try:
-        if spec.stdin:
+        if spec.stdin or spec.stdin_fd >= 0:
             flags |= protocol.SPAWN_STDIN
-            theirs.append(memory_file(spec.stdin))
+            theirs.append(os.dup(spec.stdin_fd) if spec.stdin_fd >= 0 else memory_file(spec.stdin))
         for _ in range(2):
             reader, writer = os.pipe2(os.O_CLOEXEC)
             os.set_blocking(reader, False)
@@ -206,6 +206,9 @@ def start(link: AgentLink, spec: CommandSpec, group: CallGroup | None = None) ->
             flags |= protocol.SPAWN_COMMAND_FD
             theirs.append(memory_file(command))
             command = b". /proc/self/fd/%d" % protocol.COMMAND_FD
+        elif spec.code_fd >= 0:
+            flags |= protocol.SPAWN_COMMAND_FD
+            theirs.append(os.dup(spec.code_fd))
         lent = []
         if group is not None:
             flags |= protocol.SPAWN_GROUP

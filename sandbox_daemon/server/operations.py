@@ -6,7 +6,7 @@ Knows nothing of links and sessions; ``peer.py`` gives it a call and sends what 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import trio
 
@@ -15,6 +15,8 @@ from hermes_trio.wire.codec import structure_arguments, unstructure
 from hermes_trio.wire.frames import Call, Lease
 from hermes_trio.wire.operations import (
     BashArguments,
+    DownloadArguments,
+    ListArguments,
     Operation,
     ReadFileArguments,
     SlotAcquireArguments,
@@ -48,7 +50,7 @@ class Operations:
     @staticmethod
     def streams(call: Call) -> bool:
         """Whether the caller wants output as it comes, of an operation that has some."""
-        return call.output_credit > 0 and call.operation == Operation.BASH
+        return call.output_credit > 0 and call.operation in _STREAMED
 
     @staticmethod
     def takes_turns(call: Call) -> bool:
@@ -77,7 +79,7 @@ class Operations:
             return Outcome(provenance=Provenance.UNAVAILABLE, error=text)
         try:
             if sink is not None:
-                return await self._bash(call, sink=sink)
+                return await _STREAMED[call.operation](self, call, sink=sink)
             return await handler(self, call)
         except InvalidInputError as exc:
             return Outcome(provenance=Provenance.INVALID_REQUEST, error=f"{call.operation}: {exc}")
@@ -126,6 +128,16 @@ class Operations:
         arguments = _checked(WriteFileArguments, call)
         return await self._pool.write_file(self._lease(call), arguments, content=call.payload)
 
+    async def _list(self, call: Call) -> Outcome:
+        arguments = _checked(ListArguments, call)
+        limit_s = call.limit_s or DEFAULT_LIMIT_S
+        return await self._pool.list_files(self._lease(call), arguments, limit_s=limit_s)
+
+    async def _download(self, call: Call, *, sink: Sink | None = None) -> Outcome:
+        arguments = _checked(DownloadArguments, call)
+        limit_s = call.limit_s or DEFAULT_LIMIT_S
+        return await self._pool.download(self._lease(call), arguments, limit_s=limit_s, sink=sink)
+
     def _lease(self, call: Call) -> Lease:
         lease = _named_lease(call)
         if lease not in self._leases:
@@ -140,7 +152,25 @@ _HANDLERS: Mapping[str, Callable[[Operations, Call], Awaitable[Outcome]]] = {
     Operation.BASH: Operations._bash,
     Operation.READ_FILE: Operations._read_file,
     Operation.WRITE_FILE: Operations._write_file,
+    Operation.LIST: Operations._list,
+    Operation.DOWNLOAD: Operations._download,
 }
+
+
+class _Streaming(Protocol):
+    async def __call__(
+        self, operations: Operations, call: Call, /, *, sink: Sink | None = None
+    ) -> Outcome: ...
+
+
+_STREAMED: Mapping[str, _Streaming] = {
+    Operation.BASH: Operations._bash,
+    Operation.DOWNLOAD: Operations._download,
+}
+"""Those that have output on the way."""
+
+BULK: frozenset[str] = frozenset({Operation.DOWNLOAD})
+"""Those of them that move files: in larger chunks, because the whole is what counts."""
 
 OFFERED: tuple[str, ...] = tuple(_HANDLERS)
 """Announced in the welcome."""

@@ -17,6 +17,7 @@ import logging
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Final
 
 import trio
 from attrs import define, field
@@ -29,11 +30,14 @@ from hermes_trio.wire.frames import Call, CallId, Cancel, Credit, Goodbye, Hello
 from hermes_trio.wire.operations import Operation
 from hermes_trio.wire.session import Event, LinkState, Session
 from sandbox_daemon.server.host import Host
-from sandbox_daemon.server.operations import Operations
+from sandbox_daemon.server.operations import BULK, Operations
 from sandbox_daemon.server.turns import Turn, Turnstile
 from sandbox_daemon.slots.pool import Outcome, StaleLeaseError
 
 logger = logging.getLogger(__name__)
+
+BULK_CHUNK: Final = 64 * 1024
+BULK_HELD: Final = 512 * 1024
 
 _DRAINING = Outcome(
     provenance=Provenance.UNAVAILABLE, error="this daemon is draining and gives no new leases"
@@ -237,9 +241,14 @@ class Peer:
             return
         self._held_bytes += _weight(call)
         turn = self._place_of(call)
-        output = OutgoingStream(self._pump, call) if Operations.streams(call) else None
+        output = self._output_of(call) if Operations.streams(call) else None
         running = self._running[call.call_id] = _Running(call, turn, output)
         self._nursery.start_soon(self._run, running)
+
+    def _output_of(self, call: Call) -> OutgoingStream:
+        if call.operation in BULK:
+            return OutgoingStream(self._pump, call, chunk_bytes=BULK_CHUNK, high_water_bytes=BULK_HELD)
+        return OutgoingStream(self._pump, call)
 
     def _place_of(self, call: Call) -> Turn | None:
         if call.lease is None or not Operations.takes_turns(call):

@@ -47,6 +47,7 @@ class Cell:
         storage: the data directory.
         group: its control groups.
         code_fd: the agent's code.
+        worker_fd: the worker's.
         starts: how many agents may be starting at once on this host.
     """
 
@@ -56,6 +57,7 @@ class Cell:
     storage: DataDirectory
     group: SlotGroup
     code_fd: int
+    worker_fd: int
     starts: trio.CapacityLimiter
     turn: SharedLock = field(factory=SharedLock)
     """Calls of one slot run one after another, but for those that share it."""

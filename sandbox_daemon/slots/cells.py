@@ -13,7 +13,7 @@ from attrs import define, field
 
 from hermes_trio.errors import UnavailableError
 from hermes_trio.wire.frames import SlotId
-from sandbox_daemon.agent.bundle import compile_agent
+from sandbox_daemon.agent.bundle import compile_agent, compile_worker
 from sandbox_daemon.isolation.cgroup_tree import Groups, open_groups
 from sandbox_daemon.isolation.cgroups import SlotGroup
 from sandbox_daemon.isolation.etc import write_etc
@@ -46,6 +46,7 @@ class Site:
     _launches: Mapping[SlotId, Launch]
     _groups: Mapping[SlotId, SlotGroup]
     _code_fd: int
+    _worker_fd: int
     _thrown_away: trio.Event = field(factory=trio.Event)
     _emptying: trio.Lock = field(factory=trio.Lock)
 
@@ -65,6 +66,7 @@ class Site:
                 storage=self.storage,
                 group=self._groups[slot],
                 code_fd=self._code_fd,
+                worker_fd=self._worker_fd,
                 starts=starts,
             )
             for slot, launch in self._launches.items()
@@ -131,6 +133,8 @@ def open_site(config: SlotPoolConfig, isolation: Isolation) -> Iterator[Site]:
             uids = list(stack.enter_context(reserve_uids(config.slots, base=config.uid_base)))
         code_fd = memory_file(compile_agent(isolation.interpreter))
         stack.callback(os.close, code_fd)
+        worker_fd = memory_file(compile_worker(isolation.interpreter))
+        stack.callback(os.close, worker_fd)
         launch = _template(config, isolation, storage)
         names = [SlotId(f"slot_{index}") for index in range(config.slots)]
         launches = {slot: launch(slot, uid) for slot, uid in zip(names, uids, strict=True)}
@@ -145,6 +149,7 @@ def open_site(config: SlotPoolConfig, isolation: Isolation) -> Iterator[Site]:
             launches=launches,
             groups=groups,
             code_fd=code_fd,
+            worker_fd=worker_fd,
         )
 
 

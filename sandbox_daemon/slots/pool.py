@@ -16,7 +16,14 @@ from attrs import field, frozen
 from hermes_trio.errors import UnavailableError
 from hermes_trio.link.background import open_background_nursery
 from hermes_trio.wire.frames import Lease, SlotId
-from hermes_trio.wire.operations import BashArguments, ReadFileArguments, WriteFileArguments
+from hermes_trio.wire.operations import (
+    BashArguments,
+    DownloadArguments,
+    ListArguments,
+    ReadFileArguments,
+    WriteFileArguments,
+)
+from sandbox_daemon.files.work import run_download, run_list
 from sandbox_daemon.isolation.levels import Isolation, cuts_network
 from sandbox_daemon.isolation.policy import SlotLimits
 from sandbox_daemon.isolation.uids import DEFAULT_BASE
@@ -367,6 +374,34 @@ class SlotPool:
             StaleLeaseError: the lease is not good; nothing was written.
         """
         return await run_write(self._turn(lease), arguments, content=content)
+
+    async def list_files(self, lease: Lease, arguments: ListArguments, *, limit_s: float = 30.0) -> Outcome:
+        """Lists a folder of the workspace, one page.
+
+        Cancellation: shielded, at most 2.75 s: the worker is killed first.
+
+        Raises:
+            StaleLeaseError: the lease is not good; nothing was listed.
+        """
+        return await run_list(self._turn(lease), arguments, limit_s=limit_s)
+
+    async def download(
+        self,
+        lease: Lease,
+        arguments: DownloadArguments,
+        *,
+        limit_s: float = 30.0,
+        sink: Sink | None = None,
+    ) -> Outcome:
+        """Sends a file, or an archive of a folder, into ``sink``.
+
+        Cancellation: shielded, at most 2.75 s: a worker is killed first.
+
+        Raises:
+            StaleLeaseError: the lease is not good; nothing was read.
+        """
+        turn = self._turn(lease)
+        return await run_download(turn, arguments, limit_s=limit_s, limits=self._config.limits, sink=sink)
 
     async def quiesce(self, lease: Lease) -> None:
         """Returns when nothing runs in the slot any more.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Final
 
 from hermes_trio.errors import Provenance
-from hermes_trio.wire.operations import BashArguments
+from hermes_trio.wire.operations import BashArguments, FileFailure
 from sandbox_daemon.agent import protocol
 from sandbox_daemon.isolation.policy import SlotLimits
 from sandbox_daemon.process.command import MAX_COMMAND_BYTES, CommandSpec
@@ -78,11 +79,16 @@ def _environment(pairs: dict[str, str]) -> bytes:
 def path_bytes(path: str, *, operation: str, field: str = "path") -> bytes:
     """A path the agent can be asked for. ``BadRequestError`` names the field."""
     encoded = _encoded(path, operation, field)
-    if not encoded or b"\0" in encoded:
+    return path_of_bytes(encoded, operation=operation, field=field)
+
+
+def path_of_bytes(path: bytes, *, operation: str, field: str) -> bytes:
+    """The same of a path that came as bytes."""
+    if not path or b"\0" in path:
         raise BadRequestError(f"{operation}: field '{field}': is empty or holds a NUL")
-    if len(encoded) > MAX_PATH_BYTES:
+    if len(path) > MAX_PATH_BYTES:
         raise BadRequestError(f"{operation}: field '{field}': more than {MAX_PATH_BYTES} bytes")
-    return encoded
+    return path
 
 
 def _encoded(text: str, operation: str, field: str) -> bytes:
@@ -108,14 +114,35 @@ def file_failure(fixed: tuple[int, ...], *, path: str, max_bytes: int) -> Outcom
     """The ancestor's texts for what its clients know, one line for the rest."""
     reason, code, size = fixed
     path = _shown(path)
+    told = {"reason": _failure_of(reason, code).value}
     if reason == protocol.REASON_DENIED:
-        return Outcome(provenance=Provenance.DENIED, error="Access denied: path outside workspace")
+        text = "Access denied: path outside workspace"
+        return Outcome(provenance=Provenance.DENIED, error=text, data=told)
     if reason == protocol.REASON_NOT_FOUND:
         text = f"File not found: {path}"
     elif reason == protocol.REASON_NOT_REGULAR:
         text = f"Not a file: {path}"
     elif reason == protocol.REASON_TOO_LARGE:
         text = f"File too large: {size} bytes (max {max_bytes})"
+    elif reason == protocol.REASON_NOT_DIRECTORY:
+        text = f"Not a directory: {path}"
+    elif reason == protocol.REASON_TOO_MANY:
+        text = f"Too many entries: more than {size} in {path}"
     else:
         text = f"{words_of(code)}: {path}"
-    return Outcome(provenance=Provenance.TOOL_ERROR, error=text)
+    return Outcome(provenance=Provenance.TOOL_ERROR, error=text, data=told)
+
+
+_FAILURES: Final = {
+    protocol.REASON_DENIED: FileFailure.DENIED,
+    protocol.REASON_NOT_FOUND: FileFailure.NOT_FOUND,
+    protocol.REASON_NOT_REGULAR: FileFailure.NOT_REGULAR,
+    protocol.REASON_NOT_DIRECTORY: FileFailure.NOT_DIRECTORY,
+    protocol.REASON_TOO_LARGE: FileFailure.TOO_LARGE,
+    protocol.REASON_TOO_MANY: FileFailure.TOO_MANY,
+}
+_FULL: Final = frozenset({errno.ENOSPC, errno.EFBIG, errno.EDQUOT})
+
+
+def _failure_of(reason: int, code: int) -> FileFailure:
+    return _FAILURES.get(reason, FileFailure.NO_SPACE if code in _FULL else FileFailure.OTHER)

@@ -93,7 +93,7 @@ async def run_bash(
             turn.share()
             return await _run(cell, link, spec, terms, network=network, limit_s=limit_s)
         except (AgentStartError, AgentLostError) as error:
-            return _lost(cell, error)
+            return lost(cell, error)
     return RELEASED
 
 
@@ -101,7 +101,7 @@ async def _run(
     cell: Cell, link: AgentLink, spec: CommandSpec, terms: Terms, *, network: bool, limit_s: float
 ) -> Outcome:
     before = cell.group.hits()
-    with _group_of(cell) as group:
+    with group_of(cell) as group:
         running = start(link, spec, group)
         try:
             ran = await supervise(link, running, limit_s=limit_s, kill=cell.kill)
@@ -121,7 +121,7 @@ async def _run(
 
 
 @contextlib.contextmanager
-def _group_of(cell: Cell) -> Iterator[CallGroup | None]:
+def group_of(cell: Cell) -> Iterator[CallGroup | None]:
     """One for a command that shares the slot, and wherever no PID namespace makes a sweep of all sure."""
     wanted = not cell.turn.held_alone or cell.template.level is not Level.NS
     group = cell.group.take() if wanted else None
@@ -143,7 +143,7 @@ async def run_read(turn: Turn, arguments: ReadFileArguments) -> Outcome:
     except BadRequestError as error:
         await trio.lowlevel.checkpoint()
         return error.outcome
-    answer = await _ask(turn, protocol.READ, (arguments.max_bytes,), (path,))
+    answer = await ask_agent(turn, protocol.READ, (0, arguments.max_bytes, protocol.READ_WHOLE), (path,))
     if isinstance(answer, Outcome):
         return answer
     if answer.kind == protocol.FAILED:
@@ -176,10 +176,10 @@ async def run_write(turn: Turn, arguments: WriteFileArguments, *, content: bytes
 
 async def _write(turn: Turn, path: bytes, content: bytes) -> Message | Outcome:
     if len(content) <= protocol.MAX_INLINE_BYTES:
-        return await _ask(turn, protocol.WRITE, (0,), (path, content))
+        return await ask_agent(turn, protocol.WRITE, (0,), (path, content))
     descriptor = memory_file(content)
     try:
-        return await _ask(turn, protocol.WRITE, (1,), (path, b""), descriptor)
+        return await ask_agent(turn, protocol.WRITE, (1,), (path, b""), descriptor)
     finally:
         os.close(descriptor)
 
@@ -187,21 +187,36 @@ async def _write(turn: Turn, path: bytes, content: bytes) -> Message | Outcome:
 _ANSWERS: Final = {protocol.READ: protocol.CONTENT, protocol.WRITE: protocol.WRITTEN}
 
 
-async def _ask(
+async def ask_agent(
     turn: Turn, kind: int, fixed: tuple[int, ...], strings: tuple[bytes, ...], descriptor: int = -1
 ) -> Message | Outcome:
+    """One question about a file, in its turn; the answer, ``FAILED`` included, or why there is none.
+
+    Cancellation: abandons.
+    """
     async with turn as cell:
-        try:
-            link = cell.link_if_ready(network=None) or await cell.restart(network=None)
-            given = [descriptor] if descriptor >= 0 else []
-            answer = await _answer_within(cell, link.ask(kind, fixed, strings, descriptors=given))
-        except (AgentStartError, AgentLostError) as error:
-            return _lost(cell, error)
-        if answer.kind in (_ANSWERS[kind], protocol.FAILED):
-            return answer
-        answer.drop()
-        return _lost(cell, AgentLostError("its answer is none to this question"))
+        return await ask_cell(cell, kind, fixed, strings, descriptor)
     return RELEASED
+
+
+async def ask_cell(
+    cell: Cell, kind: int, fixed: tuple[int, ...], strings: tuple[bytes, ...], descriptor: int = -1
+) -> Message | Outcome:
+    """The same for who has the turn already.
+
+    Cancellation: abandons.
+    """
+    try:
+        link = cell.link_if_ready(network=None) or await cell.restart(network=None)
+        given = [descriptor] if descriptor >= 0 else []
+        answer = await _answer_within(cell, link.ask(kind, fixed, strings, descriptors=given))
+    except (AgentStartError, AgentLostError) as error:
+        await trio.lowlevel.checkpoint()
+        return lost(cell, error)
+    if answer.kind in (_ANSWERS[kind], protocol.FAILED):
+        return answer
+    answer.drop()
+    return lost(cell, AgentLostError("its answer is none to this question"))
 
 
 async def _answer_within(cell: Cell, asking: Awaitable[Message]) -> Message:
@@ -252,7 +267,7 @@ async def run_quiesce(turn: Turn) -> None:
                 await cell.stop()
 
 
-def _lost(cell: Cell, error: Exception) -> Outcome:
+def lost(cell: Cell, error: Exception) -> Outcome:
     """The agent is gone, or none came up. The next call tries a fresh one on the same workspace."""
     logger.error("%s: %s", cell.slot, error)
     return Outcome(provenance=Provenance.SANDBOX_LOST, error=str(error))

@@ -57,7 +57,7 @@ async def both() -> AsyncIterator[tuple[AgentLink, FakeAgent]]:
 
 async def _ask(link: AgentLink, answers: list[object]) -> None:
     try:
-        answers.append(await link.ask(protocol.READ, (10,), (b"p",)))
+        answers.append(await link.ask(protocol.READ, (0, 10, 0), (b"p",)))
     except AgentLostError as error:
         answers.append(error)
 
@@ -83,9 +83,9 @@ async def test_a_late_answer_to_a_cancelled_question_is_ignored(both: tuple[Agen
     """With the descriptor it carries."""
     link, agent = both
     with trio.move_on_after(0.01):
-        await link.ask(protocol.READ, (10,), (b"p",))
+        await link.ask(protocol.READ, (0, 10, 0), (b"p",))
     call_id = agent.hear()[1]
-    message = protocol.pack(protocol.CONTENT, call_id, (1, 1), (b"",))
+    message = protocol.pack(protocol.CONTENT, call_id, (1, 0, 0, 1), (b"",))
     before = len(os.listdir("/proc/self/fd"))
     descriptor = memory_file(b"x")
     agent.sock.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))])
