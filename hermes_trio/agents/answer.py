@@ -8,6 +8,7 @@ to know.
 from __future__ import annotations
 
 import json
+from collections.abc import Generator
 from typing import Any
 
 from attrs import frozen
@@ -54,6 +55,17 @@ def read_answer(response: Any, *, parser: ToolCallParser | None) -> Answer | Non
     Returns:
         ``None`` when there is no message in it.
     """
+    reading = reading_answer(response, parser=parser)
+    while True:
+        try:
+            next(reading)
+        except StopIteration as stop:
+            answer: Answer | None = stop.value
+            return answer
+
+
+def reading_answer(response: Any, *, parser: ToolCallParser | None) -> Generator[None, None, Answer | None]:
+    """:func:`read_answer` in short steps: it yields wherever others may have their turn."""
     choice = _first_choice(response)
     message = member(choice, "message")
     if message is None:
@@ -61,7 +73,7 @@ def read_answer(response: Any, *, parser: ToolCallParser | None) -> Answer | Non
     content, calls = text_of(member(message, "content")), _structured_calls(message)
     problems: tuple[str, ...] = ()
     if not calls and parser is not None and content:
-        parsed = parser.parse_detailed(content)
+        parsed = yield from parser.parsing(content)
         content, problems = parsed.content or "", tuple(map(str, parsed.problems))
         calls = tuple(_from_parsed(call) for call in parsed.calls)
     usage = member(response, "usage")

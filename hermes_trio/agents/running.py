@@ -10,7 +10,7 @@ from typing import Any
 import trio
 from attrs import define, evolve, field, frozen
 
-from hermes_trio.agents.answer import read_answer
+from hermes_trio.agents.answer import Answer, reading_answer
 from hermes_trio.agents.events import (
     Action,
     AskModel,
@@ -138,7 +138,7 @@ class Run:
             response = await self._model.complete(
                 self.conversation.messages, max_tokens=ask.max_tokens, **self.setup.request
             )
-            answer = read_answer(response, parser=self.setup.parser)
+            answer = await _read(response, self.setup.parser)
         except HermesTrioError as error:
             return ModelFailed(str(error))
         except Exception as error:
@@ -206,6 +206,19 @@ class Run:
         branch.result = ended
         tokens = ended.usage.completion_tokens
         return CallEnded(call.uniq_id, result_of(call, ended), generated_tokens=tokens)
+
+
+async def _read(response: Any, parser: ToolCallParser | None) -> Answer | None:
+    """Read an answer; a long one lets other trajectories have their turn meanwhile."""
+    reading = reading_answer(response, parser=parser)
+    await trio.lowlevel.checkpoint()
+    while True:
+        try:
+            next(reading)
+        except StopIteration as stop:
+            answer: Answer | None = stop.value
+            return answer
+        await trio.lowlevel.checkpoint()
 
 
 def _seconds(limit_s: float | None) -> float:

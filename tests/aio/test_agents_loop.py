@@ -46,6 +46,24 @@ async def test_a_task_is_worked_on_to_its_natural_end() -> None:
     ]
 
 
+async def test_reading_a_long_answer_lets_others_have_their_turn() -> None:
+    """Half a million characters of what begins like a call, in steps; counted, not timed."""
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(others)
+        short = (await _run(ListedChat([says("done")])), turns)[1]
+        long = (await _run(ListedChat([says("<tool_call>" * 50_000), says("done")])), turns - short)[1]
+        nursery.cancel_scope.cancel()
+    assert long >= short + 15
+
+
 async def test_requests_carry_the_options_and_the_default_toolset() -> None:
     """And the whole transcript each time."""
     model = ListedChat([says("", tool_call()), says("done")])

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from hermes_trio.models.parsers import get_parser
+from hermes_trio.models.parsers import Problem, TextDelta, get_parser
 from hermes_trio.models.parsers.cursor import Cursor
+from hermes_trio.models.parsers.parser import STEP_CHARS
 
 SIZE = 1_200
 REPEATED = {
@@ -150,3 +151,46 @@ def test_a_text_that_the_schema_calls_a_text_is_not_read_as_anything_else() -> N
 
     steps("x")
     assert steps(f"[{'0,' * 5_000}0]") == steps("x" * 10_000)
+
+
+LARGEST = 600
+
+
+@pytest.mark.parametrize(("dialect", "opened", "piece"), CASES)
+def test_steps_do_not_grow_behind_the_maximum(dialect: str, opened: str, piece: str) -> None:
+    """What is longer is content: eight times the text takes as many steps, and everything is still there."""
+    parser = get_parser(dialect, max_chars=LARGEST)
+    once, more = _text(opened, piece, 2 * LARGEST), _text(opened, piece, 16 * LARGEST)
+    parser.parse(once)
+    assert _counted(lambda: parser.parse(more)) <= _counted(lambda: parser.parse(once)) + 20
+    parsed = parser.parse_detailed(more)
+    assert str(LARGEST) in parsed.problems[-1].reason
+    assert (parsed.content or "").endswith(more[LARGEST:])
+
+
+@pytest.mark.parametrize("dialect", sorted(REPEATED))
+def test_a_maximum_is_the_same_however_the_text_is_cut(dialect: str) -> None:
+    """Whole, and in pieces of which one lies across it; at the maximum itself nothing is wrong."""
+    parser = get_parser(dialect, max_chars=20)
+    for length in (19, 20, 21, 40):
+        text = (OPENED[dialect] + "x" * 40)[:length]
+        whole = parser.parse_detailed(text)
+        session = parser.session()
+        events = [
+            *(event for piece in _in_pieces(text, 7) for event in session.feed(piece)),
+            *session.finish(),
+        ]
+        assert (
+            "".join(event.text for event in events if isinstance(event, TextDelta)) == whole.content == text
+        )
+        problems = tuple(event for event in events if isinstance(event, Problem))
+        assert problems == whole.problems
+        assert any("20 characters" in problem.reason for problem in problems) == (length > 20)
+
+
+def test_a_long_answer_is_read_in_steps() -> None:
+    """Each of a bounded size, so that a loop can let others have their turn."""
+    text = "<tool_call>" * (3 * STEP_CHARS // len("<tool_call>"))
+    parser = get_parser("hermes")
+    assert sum(1 for _ in parser.parsing(text)) == len(text) // STEP_CHARS
+    assert list(parser.parsing("short")) == []

@@ -26,9 +26,10 @@ from hermes_trio.models.parsers.parser import ToolCallParser
 from hermes_trio.models.parsers.qwen import QWEN
 from hermes_trio.models.parsers.qwen3_coder import QWEN3_CODER
 from hermes_trio.models.parsers.schemas import ArgumentTypes
-from hermes_trio.models.parsers.session import ParseSession
+from hermes_trio.models.parsers.session import MAX_TEXT_CHARS, ParseSession
 
 __all__ = [
+    "MAX_TEXT_CHARS",
     "Event",
     "ParseSession",
     "ParsedCall",
@@ -63,7 +64,9 @@ def available_parsers() -> tuple[str, ...]:
     return tuple(sorted(_DIALECTS))
 
 
-def get_parser(name: str, *, tools: Iterable[Mapping[str, Any]] = ()) -> ToolCallParser:
+def get_parser(
+    name: str, *, tools: Iterable[Mapping[str, Any]] = (), max_chars: int = MAX_TEXT_CHARS
+) -> ToolCallParser:
     """A parser by name.
 
     Args:
@@ -71,10 +74,12 @@ def get_parser(name: str, *, tools: Iterable[Mapping[str, Any]] = ()) -> ToolCal
         tools: in OpenAI's function format; they tell the types of arguments in dialects that write them
             without quotes (``qwen3_coder``, ``glm45``, ``glm47``). Without them a value is read as JSON if it
             is JSON, else as text.
+        max_chars: calls are looked for in so much of a text. What is behind it is content, and a
+            :class:`Problem` says so.
 
     Raises:
         InvalidInputError: there is none of this name.
     """
     if name not in _DIALECTS:
         raise InvalidInputError(f"unknown parser '{name}'; there are: {', '.join(available_parsers())}")
-    return ToolCallParser(name=name, dialect=_DIALECTS[name], types=ArgumentTypes(tools))
+    return ToolCallParser(name=name, dialect=_DIALECTS[name], types=ArgumentTypes(tools), max_chars=max_chars)

@@ -14,6 +14,9 @@ What is decided here, once for all dialects:
   or the dialect has no closing marker, at the character that could not be there. Nothing is read twice.
 * **The content.** Text as it was, without the white space that touches a call; one line break where calls
   stood between two pieces. So the content can be told as it comes, and is the same however the text was cut.
+* **Where looking for calls ends.** After :data:`MAX_TEXT_CHARS` characters. The rest is content, and that it
+  was not read is a :class:`Problem`: reading costs about a microsecond a character, and holds up whoever
+  does it.
 """
 
 from __future__ import annotations
@@ -29,6 +32,8 @@ from hermes_trio.models.parsers.schemas import ArgumentTypes
 
 MAX_PROBLEMS: Final = 16
 """Of one output: the model reads them, and an output can be nothing but a million of them."""
+MAX_TEXT_CHARS: Final = 1_048_576
+"""Of one output: some 250,000 tokens, more than models write, and about a second at worst."""
 _EXCERPT_CHARS = 40
 _Steps: TypeAlias = Generator[Event | None, None, None]
 """What happened, or ``None`` where more text is needed."""
@@ -41,9 +46,20 @@ class ParseSession:
         dialect: how calls are written in it.
         types: what the tools say about their arguments.
         in_thought: the prompt has opened the thought, the text begins inside it.
+        max_chars: calls are looked for in so much of the text.
     """
 
-    def __init__(self, dialect: Dialect, types: ArgumentTypes, *, in_thought: bool = False) -> None:
+    def __init__(
+        self,
+        dialect: Dialect,
+        types: ArgumentTypes,
+        *,
+        in_thought: bool = False,
+        max_chars: int = MAX_TEXT_CHARS,
+    ) -> None:
+        self._max_chars = max_chars
+        self._room = max_chars
+        self._finished = False
         self._dialect = dialect
         self._types = types
         self._cursor = Cursor()
@@ -66,10 +82,18 @@ class ParseSession:
         Raises:
             ClosedError: the output was said to be finished.
         """
-        if self._cursor.ended:
+        if self._finished:
             raise ClosedError("this output is finished; a session reads one")
-        self._cursor.push(text)
-        return tuple(self._happened())
+        read, rest = text[: self._room], text[self._room :]
+        self._room -= len(read)
+        events = list[Event]()
+        if read:
+            self._cursor.push(read)
+            events += self._happened()
+        if rest and not self._cursor.ended:
+            self._cursor.ended = True
+            events += (*self._happened(), self._too_long())
+        return (*events, TextDelta(rest)) if rest else tuple(events)
 
     def finish(self) -> tuple[Event, ...]:
         """The output ends here.
@@ -77,8 +101,14 @@ class ParseSession:
         Returns:
             what was held back. Nothing when it was finished already.
         """
-        self._cursor.ended = True
+        self._finished = self._cursor.ended = True
         return tuple(self._happened())
+
+    def _too_long(self) -> Problem:
+        reason = (
+            f"calls are read in the first {self._max_chars} characters of a text only, this one is longer"
+        )
+        return Problem(reason=reason, position=self._max_chars, start=self._max_chars, excerpt="")
 
     def _happened(self) -> Iterator[Event]:
         """What happens until more text is needed; pieces of text that touch are one event."""
