@@ -26,7 +26,13 @@ Handler = Callable[[trio.SocketStream, bytes], Awaitable[None]]
 """Answers one request, given whole, head and body."""
 
 COMPLETION = json.dumps(
-    {"choices": [{"index": 0, "message": {"role": "assistant", "content": "hello"}, "finish_reason": "stop"}]}
+    {
+        "object": "chat.completion",
+        "choices": [
+            {"index": 0, "message": {"role": "assistant", "content": "hello"}, "finish_reason": "stop"}
+        ],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4},
+    }
 ).encode()
 """The body of an answer with nothing wrong in it."""
 

@@ -19,6 +19,7 @@ from hermes_trio.models.chat import ChatClient
 from hermes_trio.models.errors import ModelStatusError
 from hermes_trio.models.tokens import ASK_FOR_TOKEN_IDS, CallTokens, TokenTrace, TrainingRow, training_rows
 from hermes_trio.testing.doubles import FunctionExecutor
+from hermes_trio.testing.model_conformance import MODEL_CHECKS, ModelCheck
 from hermes_trio.testing.tiny_model.llama import TinyLlama
 from hermes_trio.testing.tiny_model.server import open_tiny_model
 from hermes_trio.testing.tiny_model.template import text_from
@@ -31,6 +32,14 @@ TOLERANCE = 1e-4
 def model() -> TinyLlama:
     """One for all tests: its weights are random, but always the same."""
     return TinyLlama(seed=2026)
+
+
+@pytest.mark.parametrize("check", MODEL_CHECKS, ids=lambda check: check.__name__)
+async def test_the_tiny_model_conforms(model: TinyLlama, check: ModelCheck) -> None:
+    """The suite that the scripted model is held to, on a server that samples for real."""
+    with trio.fail_after(60):
+        async with open_tiny_model(model) as url:
+            await check(url)
 
 
 async def _rolled_out(url: str, trajectories: int, *, ask: bool = True) -> list[AgentResult]:

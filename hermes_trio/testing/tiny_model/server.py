@@ -20,7 +20,7 @@ from starlette.routing import Route
 
 from hermes_trio.link.asgi import serve_asgi
 from hermes_trio.link.background import open_background_nursery
-from hermes_trio.testing.scripted.tokens import SampledTokens, with_tokens
+from hermes_trio.testing.scripted.tokens import SampledTokens, streamed_body, with_tokens
 from hermes_trio.testing.scripted.wire import (
     BadRequest,
     ScriptedRequest,
@@ -69,7 +69,12 @@ class TinyServer:
         prompt = render(request.messages, request.tools, self._remembered)
         sample = partial(self.model.sample, prompt, **options)
         sampled = await trio.to_thread.run_sync(sample, limiter=self._thread)
-        return _json(self._answer(request, prompt, sampled, number))
+        answer = self._answer(request, prompt, sampled, number)
+        if not request.stream:
+            return _json(answer)
+        return Response(
+            streamed_body(answer, with_usage=request.stream_usage), media_type="text/event-stream"
+        )
 
     def _answer(
         self, request: ScriptedRequest, prompt: list[int], sampled: Sampled, number: int
