@@ -103,6 +103,7 @@ async def a_turn_goes_on_from_what_was_sampled(url: str) -> None:
     body = _request(tools=[_TOOL], **ASK_FOR_TOKEN_IDS)
     messages: list[dict[str, Any]] = body["messages"]
     read: tuple[int, ...] = ()
+    await trio.lowlevel.checkpoint()
     for _ in range(TURNS):
         answer = await _completed(url, body)
         tokens, message = read_tokens(answer), answer["choices"][0]["message"]

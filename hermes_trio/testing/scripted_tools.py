@@ -84,6 +84,7 @@ class ScriptedTools:
                 return 404, {"detail": "Not Found"}
 
     async def _execute(self, body: bytes) -> tuple[int, Any]:
+        await trio.lowlevel.checkpoint()
         try:
             asked = read_execute_body(json.loads(body), default_limit_s=30.0)
         except InvalidInputError as error:

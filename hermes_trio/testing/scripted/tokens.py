@@ -110,7 +110,9 @@ def streamed_body(body: Mapping[str, Any], *, with_usage: bool) -> bytes:
     chunks[0]["prompt_token_ids"] = body.get("prompt_token_ids")
     chunks += [{"choices": [], "sglext": body["sglext"]}] if "sglext" in body else []
     chunks += [{"choices": [], "usage": body["usage"]}] if with_usage else []
-    same = {name: body[name] for name in ("id", "created", "model")} | {"object": "chat.completion.chunk"}
+    same = {name: body[name] for name in ("id", "created", "model", "metadata") if name in body} | {
+        "object": "chat.completion.chunk"
+    }
     events = [*(json.dumps(same | chunk) for chunk in chunks), "[DONE]"]
     return "".join(f"data: {event}\n\n" for event in events).encode()
 
