@@ -12,13 +12,19 @@ import trio
 from attrs import evolve, frozen
 
 from hermes_trio.backends.base import Backend
-from hermes_trio.errors import ClosedError, Provenance
+from hermes_trio.errors import ClosedError, Provenance, UnavailableError
 from hermes_trio.executor.config import ExecutorConfig
 from hermes_trio.executor.files import FileMethods
 from hermes_trio.executor.options import CallOptions
 from hermes_trio.executor.plan import Plan, Refuse, RunHandler, RunInSlot, plan_call
 from hermes_trio.executor.quiet import QuietSlot, refused
-from hermes_trio.executor.results import check_quiesced, result_of, result_of_failure
+from hermes_trio.executor.results import (
+    cancelled_here,
+    check_quiesced,
+    result_of,
+    result_of_failure,
+    status_report,
+)
 from hermes_trio.executor.stream import Sent, ToolStream
 from hermes_trio.executor.watch import CallWatch, LiveCall
 from hermes_trio.fleet.calls import CallRecord
@@ -34,7 +40,7 @@ from hermes_trio.tools.registry import ToolRegistry, default_registry
 from hermes_trio.tools.run import bounded, run_handler
 from hermes_trio.tools.tool import ToolContext
 from hermes_trio.tools.tool_server.client import ToolServerClient
-from hermes_trio.wire.operations import Operation
+from hermes_trio.wire.operations import Operation, SlotStatusReport
 
 
 @frozen(kw_only=True)
@@ -175,7 +181,10 @@ class Executor(FileMethods):
         result = None
         live = self._watch.begin(trajectory_id, call, plan)
         try:
-            result = await self._carry_out(live, plan)
+            with trio.CancelScope() as live.scope:
+                result = await self._carry_out(live, plan)
+            if result is None:  # see `cancel_call`
+                result = cancelled_here(call)
         finally:
             self._watch.end(live, result)
         return self._counted(result, trio.current_time() - live.entered)
@@ -296,6 +305,79 @@ class Executor(FileMethods):
     def snapshot(self) -> Snapshot:
         """The present state of everything below this executor, as the events that make it."""
         return self.bus.snapshot(chain(self._fleet.present(), self._pool.present(), self._watch.present()))
+
+    # --- for whoever watches and steers ---------------------------------------------------------------
+
+    def live_calls(self) -> tuple[LiveCall, ...]:
+        """The calls that are under way, oldest first."""
+        return self._watch.calls()
+
+    def tap_wire(self, tap: Callable[[str, bool, bytes], None] | None) -> None:
+        """Show somebody each message of each link to a daemon; see :meth:`Fleet.set_tap`."""
+        self._fleet.set_tap(tap)
+
+    async def slot_processes(self, trajectory_id: str) -> SlotStatusReport:
+        """What runs in a trajectory's slot now, as its daemon's host numbers it. Waits for no call there.
+
+        Cancellation: abandons.
+
+        Raises:
+            UnavailableError: it has no slot now, or the daemon could not tell.
+        """
+        await trio.lowlevel.checkpoint()
+        if self._pool.lease(trajectory_id) is None:
+            raise UnavailableError(f"trajectory {trajectory_id} has no slot now")
+        record = CallRecord(operation=Operation.SLOT_STATUS, arguments={}, trajectory_id=trajectory_id)
+        self._pool.submit(record)
+        await self._answered(record)
+        return status_report(record.unwrap())
+
+    def cancel_call(self, number: int) -> bool:
+        """End one call as if its caller had left; its caller is answered ``cancelled``.
+
+        Whoever waits for it goes on when everything that it started is gone.
+
+        Args:
+            number: the call's, as events tell it.
+
+        Returns:
+            False: there is no such call under way.
+        """
+        live = self._watch.find(number)
+        if live is None:
+            return False
+        if live.scope is not None:
+            live.scope.cancel()
+        elif live.record is not None and not self._pool.abandon(live.record):  # a stream: it reads on
+            live.record.fail(UnavailableError("the call was cancelled before it was sent"))
+        return True
+
+    async def cancel_trajectory(self, trajectory_id: str) -> None:
+        """End a trajectory's calls, and give its slot back, wiped.
+
+        Cancellation: abandons; the release itself goes on.
+
+        Args:
+            trajectory_id: one that holds nothing is fine.
+        """
+        for live in self._watch.calls():
+            if live.trajectory_id == trajectory_id:
+                self.cancel_call(live.number)
+        await self.release(trajectory_id, reset_workspace=True)
+
+    def drain_daemon(self, name: str) -> bool:
+        """Give a daemon no new trajectories; those that have slots there keep them.
+
+        Args:
+            name: its endpoint's.
+
+        Returns:
+            False: it is not up.
+        """
+        found = [each for each in self._fleet.connections if each.name == name]
+        for connection in found:
+            connection.drain()
+        return bool(found)
 
     async def _carry_out(self, live: LiveCall, plan: Plan) -> ToolResult:
         """Nothing is awaited before a slot's call is submitted: that keeps them in order."""

@@ -17,8 +17,9 @@ from hermes_trio.errors import (
 )
 from hermes_trio.tools.calls import ToolCall, ToolResult
 from hermes_trio.tools.streams import Streams
+from hermes_trio.wire.codec import structure_arguments
 from hermes_trio.wire.frames import Result
-from hermes_trio.wire.operations import BashArguments, Operation
+from hermes_trio.wire.operations import BashArguments, Operation, SlotStatusReport
 
 
 def result_of(
@@ -80,6 +81,16 @@ def result_of_failure(call: ToolCall, error: HermesTrioError) -> ToolResult:
     )
 
 
+def cancelled_here(call: ToolCall) -> ToolResult:
+    """The tool result for a call that somebody else than its caller has ended."""
+    return ToolResult(
+        success=False,
+        error="Cancelled by an operator",
+        uniq_id=call.uniq_id,
+        provenance=Provenance.CANCELLED,
+    )
+
+
 def check_quiesced(result: Result) -> None:
     """Whatever the daemon says but yes is no.
 
@@ -94,6 +105,20 @@ def check_quiesced(result: Result) -> None:
             raise SandboxLostError(result.error)
         case _:
             raise UnavailableError(f"the slot could not be quiesced ({result.provenance}): {result.error}")
+
+
+def status_report(result: Result) -> SlotStatusReport:
+    """Read what a daemon says of a slot.
+
+    Raises:
+        UnavailableError: it does not say.
+    """
+    if result.provenance is not Provenance.OK:
+        raise UnavailableError(f"the daemon could not tell what runs in the slot: {result.error}")
+    try:
+        return structure_arguments(SlotStatusReport, result.data)
+    except InvalidInputError as exc:
+        raise UnavailableError(f"the daemon's report on a slot cannot be read: {exc}") from exc
 
 
 _DEFAULT_KEPT_BYTES = BashArguments(command="").max_output_bytes

@@ -36,6 +36,10 @@ class LiveCall:
     entered: float
     record: CallRecord | None = None
     """Set when it was submitted to a slot."""
+    task: trio.lowlevel.Task | None = None
+    """Who waits for it."""
+    scope: trio.CancelScope | None = None
+    """Around a call that is not streamed: cancelling it ends the call, as its caller could."""
 
 
 class CallWatch:
@@ -63,10 +67,15 @@ class CallWatch:
         """The call of this number, if it is under way."""
         return self._live.get(number)
 
+    def calls(self) -> tuple[LiveCall, ...]:
+        """All of them, oldest first."""
+        return tuple(self._live.values())
+
     def begin(self, trajectory_id: str, call: ToolCall, plan: Plan) -> LiveCall:
         """A call walked in."""
         self._count += 1
         live = LiveCall(self._count, trajectory_id, call, plan, trio.current_time())
+        live.task = trio.lowlevel.current_task()
         self._live[live.number] = live
         if self._bus.listening:
             self._bus.publish(_queued(live))

@@ -129,6 +129,7 @@ class DaemonConnection:
         self._listener = listener
         self._on_open = on_open
         self._bus = bus or EventBus()
+        self._draining = False  # this side wants it so
         self._packed: list[int] = []  # numbers of watched calls in the message that is being sent
         self._state_told = (0.0, DaemonChanged(daemon=name, state=DaemonState.DOWN))
         self._calls: dict[CallId, CallRecord] = {}
@@ -176,6 +177,10 @@ class DaemonConnection:
     def statistics(self) -> PumpStatistics:
         """Figures of its links, together."""
         return self._pump.statistics()
+
+    def set_tap(self, tap: Callable[[bool, bytes], None] | None) -> None:
+        """Show each message to somebody; see :attr:`Pump.tap`."""
+        self._pump.tap = tap
 
     async def run(self, link: MessageLink) -> None:
         """Hold the session over this link until the link ends; what is under way waits for the next one.
@@ -350,6 +355,12 @@ class DaemonConnection:
         if not (record.ended or self._over):
             self._pump.post(write)
 
+    def drain(self) -> None:
+        """Entrust nothing new to the daemon; what it has, it keeps."""
+        self._draining = True
+        self._tell(DaemonState.DRAINING, "asked for on this side")
+        self._listener.daemon_draining(self)
+
     async def farewell(self) -> None:
         """Say goodbye and see it off.
 
@@ -368,6 +379,8 @@ class DaemonConnection:
         return self._state_told
 
     def _tell(self, state: DaemonState, reason: str = "") -> None:
+        if state is DaemonState.UP and self._draining:
+            state = DaemonState.DRAINING
         slots = self.welcome.slots if self.welcome is not None else None
         changed = DaemonChanged(daemon=self.name, state=state, slots=slots, url=self.url, reason=reason)
         self._state_told = trio.current_time(), changed

@@ -15,6 +15,7 @@ import math
 import random
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Never
 
 import trio
@@ -127,6 +128,7 @@ class Fleet:
         self._listener = listener
         self._config = config
         self._members: dict[str, _Member] = {}
+        self._tap: Callable[[str, bool, bytes], None] | None = None
         self._changed = trio.Event()
         self._following = False  # the board has been read
         self._reconnects = self._sessions_lost = 0  # of connections that are over
@@ -158,6 +160,21 @@ class Fleet:
         """Sessions that ended although nobody had said goodbye."""
         living = (member.connection for member in self._members.values() if member.connection)
         return self._sessions_lost + sum(connection.resets for connection in living)
+
+    def set_tap(self, tap: Callable[[str, bool, bytes], None] | None) -> None:
+        """Show somebody each message of each link from now on.
+
+        Args:
+            tap: hears the daemon's name, whether the message is sent (true) or came, and the message; must
+                neither block nor raise. ``None``: nobody looks any more.
+        """
+        self._tap = tap
+        for member in self._members.values():
+            if member.connection is not None:
+                self._tap_into(member.connection)
+
+    def _tap_into(self, connection: DaemonConnection) -> None:
+        connection.set_tap(None if self._tap is None else partial(self._tap, connection.name))
 
     def address(self, name: str) -> str | None:
         """The URL of the daemon of this name, if it is known now."""
@@ -239,6 +256,7 @@ class Fleet:
         with member.scope:
             while not member.refused:
                 connection = member.connection = self._new_connection(member)
+                self._tap_into(connection)
                 try:
                     with trio.CancelScope() as member.patience:
                         await self._hold(member, connection, pauses)

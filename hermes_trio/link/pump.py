@@ -90,6 +90,8 @@ class Pump:
         self.session = session
         self.suspect = False
         """The peer has missed a heartbeat on the present link."""
+        self.tap: Callable[[bool, bytes], None] | None = None
+        """Sees each message whole, and whether it is sent (true) or came; must neither block nor raise."""
         self._on_event = on_event
         self._on_suspect = on_suspect
         self._on_sent = on_sent
@@ -183,6 +185,8 @@ class Pump:
         while True:
             data = await link.receive_message()
             self._heard(len(data))
+            if self.tap is not None:
+                self.tap(False, data)
             for event in self.session.receive_data(data):
                 self._on_event(event)
             if self.session.link_error is not None:  # what came before it in these bytes has been heard
@@ -210,6 +214,8 @@ class Pump:
             self._work.set()  # look again after the send: more may have collected
             self._messages_sent += 1
             self._bytes_sent += len(data)
+            if self.tap is not None:
+                self.tap(True, data)
             await link.send_message(data)
             self._on_sent()
 

@@ -26,6 +26,7 @@ class Operation(StrEnum):
     """Answered when nothing runs in the slot any more."""
     SLOT_FORK = "slot.fork"
     SLOT_STATUS = "slot.status"
+    """What runs in a slot now; does not wait for the calls there. Result data: :class:`SlotStatusReport`."""
 
     BASH = "bash"
     """Result data: :class:`BashReport`; segments: stdout, stderr, as kept. Of a stream that was cut, the
@@ -74,6 +75,24 @@ class SlotReleased:
     """``state`` after it: ``ready``, ``dirty`` (kept as it was on request) or ``quarantined``."""
 
     state: str
+
+
+@frozen(kw_only=True)
+class SlotStatusArguments:
+    """No fields: the lease says which slot."""
+
+
+@frozen(kw_only=True)
+class SlotStatusReport:
+    """The slot's processes, oldest first, as many as a report holds: one place in each list for each."""
+
+    pids: tuple[int, ...] = ()
+    """As the daemon's host numbers them; inside the slot they have other numbers."""
+    ages_s: tuple[float, ...] = ()
+    commands: tuple[str, ...] = ()
+    """The beginnings of their command lines."""
+    total: int = 0
+    """How many there are in all."""
 
 
 @frozen(kw_only=True)

@@ -25,7 +25,7 @@ async def kill_slot(agent: AgentProcess) -> bool:
         elif agent.launch.level is Level.UID:
             await _kill_uid(agent)
         elif agent.launch.level is Level.NONE:
-            await _kill_descendants(agent)
+            await _killdescendants(agent)
         agent.kill_nowait()
         await agent.wait_dead()
         await agent.group.wait_empty()
@@ -62,14 +62,14 @@ def _start_killer(agent: AgentProcess) -> subprocess.Popen[bytes]:
     )
 
 
-async def _kill_descendants(agent: AgentProcess) -> None:
+async def _killdescendants(agent: AgentProcess) -> None:
     """The agent is their subreaper: as long as it lives (stopped), orphans stay below it and are found."""
     await trio.lowlevel.checkpoint()
     try:
         signal.pidfd_send_signal(agent.pidfd, signal.SIGSTOP)
     except ProcessLookupError:
         return
-    while alive := [pid for pid in _descendants(agent.pid) if not _is_zombie(pid)]:
+    while alive := [pid for pid in descendants(agent.pid) if not _is_zombie(pid)]:
         for pid in alive:
             await _kill_one(pid)
     agent.kill_nowait()
@@ -91,7 +91,8 @@ async def _kill_one(pid: int) -> None:
         os.close(pidfd)
 
 
-def _descendants(pid: int) -> Iterator[int]:
+def descendants(pid: int) -> Iterator[int]:
+    """Every process below this one, as it is now."""
     pending = [pid]
     while pending:
         parent = pending.pop()

@@ -23,6 +23,7 @@ from hermes_trio.wire.operations import (
     SlotAcquired,
     SlotReleaseArguments,
     SlotReleased,
+    SlotStatusArguments,
     WriteFileArguments,
 )
 from sandbox_daemon.process.command import Sink
@@ -54,8 +55,11 @@ class Operations:
 
     @staticmethod
     def takes_turns(call: Call) -> bool:
-        """Whether the call waits for those before it on its slot. A release does not: it ends them."""
-        return call.lease is not None and call.operation != Operation.SLOT_RELEASE
+        """Whether the call waits for those before it on its slot.
+
+        A release does not: it ends them. A question about them does not either.
+        """
+        return call.lease is not None and call.operation not in _OUT_OF_TURN
 
     @staticmethod
     def shares_turn(call: Call) -> bool:
@@ -115,6 +119,12 @@ class Operations:
         await self._pool.quiesce(self._lease(call))
         return Outcome()
 
+    async def _status(self, call: Call) -> Outcome:
+        _checked(SlotStatusArguments, call)
+        lease = self._lease(call)
+        await trio.lowlevel.checkpoint()
+        return _report(self._pool.status(lease))
+
     async def _bash(self, call: Call, *, sink: Sink | None = None) -> Outcome:
         arguments = _checked(BashArguments, call)
         limit_s = call.limit_s or DEFAULT_LIMIT_S
@@ -145,10 +155,13 @@ class Operations:
         return lease
 
 
+_OUT_OF_TURN = frozenset({Operation.SLOT_RELEASE, Operation.SLOT_STATUS})
+
 _HANDLERS: Mapping[str, Callable[[Operations, Call], Awaitable[Outcome]]] = {
     Operation.SLOT_ACQUIRE: Operations._acquire,
     Operation.SLOT_RELEASE: Operations._release,
     Operation.SLOT_QUIESCE: Operations._quiesce,
+    Operation.SLOT_STATUS: Operations._status,
     Operation.BASH: Operations._bash,
     Operation.READ_FILE: Operations._read_file,
     Operation.WRITE_FILE: Operations._write_file,

@@ -21,12 +21,14 @@ from hermes_trio.wire.operations import (
     DownloadArguments,
     ListArguments,
     ReadFileArguments,
+    SlotStatusReport,
     WriteFileArguments,
 )
 from sandbox_daemon.files.work import run_download, run_list
 from sandbox_daemon.isolation.levels import Isolation, cuts_network
 from sandbox_daemon.isolation.policy import SlotLimits
 from sandbox_daemon.isolation.uids import DEFAULT_BASE
+from sandbox_daemon.process.census import census
 from sandbox_daemon.process.command import Sink
 from sandbox_daemon.process.outcome import AgentLostError, AgentStartError, Outcome
 from sandbox_daemon.slots.cell import Cell
@@ -412,6 +414,16 @@ class SlotPool:
             StaleLeaseError: the lease is not good.
         """
         await run_quiesce(self._turn(lease))
+
+    def status(self, lease: Lease) -> SlotStatusReport:
+        """What runs in the slot now.
+
+        Raises:
+            StaleLeaseError: the lease is not good.
+        """
+        self._table.check(lease)
+        agent = self._cells[lease.slot].agent
+        return census(agent.pid) if agent is not None else SlotStatusReport()
 
     def _has_agent(self, slot: SlotId, *, network: bool) -> bool:
         """Whether no other agent has to be started for a call; that would end all who share the slot."""

@@ -1,0 +1,2 @@
+// Style sheets are esbuild's: to the type checker they are nothing.
+declare module "*.css";

@@ -1,0 +1,211 @@
+// A list of any length that holds only the rows that can be seen: 100,000 rows cost as much as 50.
+import { h, setAttribute, setText } from "../dom";
+
+export interface Column<R> {
+  name: string;
+  /** A CSS grid track. */
+  width: string;
+  text: (row: R) => string;
+  /** Draws more than a text; called only when the cell's text has changed. */
+  draw?: (cell: HTMLElement, row: R, text: string) => void;
+  numeric?: boolean;
+}
+
+export interface ListOptions<R> {
+  label: string;
+  columns: Column<R>[];
+  key: (row: R) => string;
+  /** Depth in a tree, and whether the row is open; a flat list has neither. */
+  level?: (row: R) => number;
+  expanded?: (row: R) => boolean | null;
+  tone?: (row: R) => string;
+  onSelect?: (row: R | null) => void;
+  /** Enter, or a second click. */
+  onOpen?: (row: R) => void;
+  onToggle?: (row: R, open: boolean) => void;
+  empty: () => Node;
+}
+
+const ROW_PX = 28;
+const SPARE_ROWS = 6;
+let lists = 0;
+
+export class VirtualList<R> {
+  readonly element: HTMLElement;
+  private rows: R[] = [];
+  private readonly body: HTMLElement;
+  private readonly spacer: HTMLElement;
+  private readonly none: HTMLElement;
+  private readonly pool: HTMLElement[] = [];
+  private selectedKey: string | null = null;
+  private readonly id = `list${++lists}`;
+  private frame = 0;
+  /** Whether the view stays at the newest row. */
+  following = false;
+
+  constructor(private readonly options: ListOptions<R>) {
+    const isTree = Boolean(options.level);
+    const tracks = options.columns.map((column) => column.width).join(" ");
+    const heads = options.columns.map((column) =>
+      h("span", { role: "columnheader", class: column.numeric ? "numeric" : null }, column.name),
+    );
+    this.spacer = h("div", { class: "list-spacer", role: "presentation" });
+    this.body = h("div", {
+      class: "list-body",
+      role: isTree ? "treegrid" : "grid",
+      "aria-label": options.label,
+      tabindex: 0,
+      onkeydown: (event: KeyboardEvent) => this.onKey(event),
+      onscroll: () => {
+        this.following = this.following && this.isAtEnd();
+        this.draw();
+      },
+    });
+    this.none = h("div", { class: "list-empty" });
+    const head = h("div", { class: "list-head", role: "row" }, ...heads);
+    this.body.append(h("div", { class: "list-head-frame", role: "rowgroup" }, head), this.spacer);
+    this.spacer.setAttribute("role", "rowgroup");
+    this.element = h("div", { class: "list" }, this.body, this.none);
+    this.element.style.setProperty("--tracks", tracks);
+    new ResizeObserver(() => this.draw()).observe(this.body);
+  }
+
+  get selected(): R | null {
+    return this.rows.find((row) => this.options.key(row) === this.selectedKey) ?? null;
+  }
+
+  show(rows: R[]): void {
+    this.rows = rows;
+    if (!this.frame) this.frame = requestAnimationFrame(() => this.draw());
+  }
+
+  select(key: string | null, reveal = false): void {
+    this.selectedKey = key;
+    const index = this.rows.findIndex((row) => this.options.key(row) === key);
+    if (reveal && index >= 0) this.reveal(index);
+    this.draw();
+  }
+
+  focus(): void {
+    this.body.focus({ preventScroll: true });
+  }
+
+  private isAtEnd(): boolean {
+    return this.body.scrollTop + this.body.clientHeight >= this.body.scrollHeight - ROW_PX;
+  }
+
+  private draw(): void {
+    this.frame = 0;
+    const { rows, body, spacer, options } = this;
+    const isEmpty = rows.length === 0;
+    if (isEmpty && !this.none.firstChild) this.none.append(options.empty());
+    if (!isEmpty && this.none.firstChild) this.none.replaceChildren();
+    this.none.hidden = !isEmpty;
+    spacer.style.height = `${rows.length * ROW_PX}px`;
+    if (this.following) body.scrollTop = body.scrollHeight;
+    const first = Math.max(0, Math.floor(body.scrollTop / ROW_PX) - SPARE_ROWS);
+    const count = Math.min(rows.length - first, Math.ceil(body.clientHeight / ROW_PX) + 2 * SPARE_ROWS);
+    setAttribute(body, "aria-rowcount", String(rows.length + 1));
+    for (let n = 0; n < Math.max(count, this.pool.length); n++) {
+      if (n < count) this.drawRow(this.pool[n] ?? this.newRow(), first + n);
+      else this.pool[n]!.hidden = true;
+    }
+    const active = this.rows.findIndex((row) => options.key(row) === this.selectedKey);
+    const isDrawn = active >= first && active < first + count;
+    setAttribute(body, "aria-activedescendant", isDrawn ? `${this.id}-${active - first}` : null);
+  }
+
+  private newRow(): HTMLElement {
+    const n = this.pool.length;
+    const cells = this.options.columns.map((column) =>
+      h("span", { role: "gridcell", class: column.numeric ? "cell numeric" : "cell" }),
+    );
+    const row = h("div", { role: "row", class: "row", id: `${this.id}-${n}`, onclick: (event: MouseEvent) => this.onClick(row, event) }, ...cells);
+    this.pool.push(row);
+    this.spacer.append(row);
+    return row;
+  }
+
+  private drawRow(element: HTMLElement, index: number): void {
+    const { options } = this;
+    const row = this.rows[index]!;
+    element.hidden = false;
+    element.style.transform = `translateY(${index * ROW_PX}px)`;
+    element.dataset.index = String(index);
+    const isSelected = options.key(row) === this.selectedKey;
+    setAttribute(element, "aria-rowindex", String(index + 2));
+    setAttribute(element, "aria-selected", String(isSelected));
+    setAttribute(element, "data-tone", options.tone?.(row) ?? null);
+    if (options.level) {
+      const open = options.expanded?.(row) ?? null;
+      setAttribute(element, "aria-level", String(options.level(row) + 1));
+      setAttribute(element, "aria-expanded", open === null ? null : String(open));
+      element.style.setProperty("--level", String(options.level(row)));
+    }
+    options.columns.forEach((column, n) => {
+      const cell = element.children[n] as HTMLElement;
+      const text = column.text(row);
+      if (!column.draw) setText(cell, text);
+      else if (cell.dataset.text !== text) {
+        cell.dataset.text = text;
+        column.draw(cell, row, text);
+      }
+      if (cell.title !== text && text.length > 24) cell.title = text;
+      else if (text.length <= 24 && cell.title) cell.title = "";
+    });
+  }
+
+  private onClick(element: HTMLElement, event: MouseEvent): void {
+    const row = this.rows[Number(element.dataset.index)];
+    if (row === undefined) return;
+    const open = this.options.expanded?.(row) ?? null;
+    const isTwisty = event.offsetX < 24 + 16 * (this.options.level?.(row) ?? 0) && event.target === element.firstChild;
+    if (open !== null && isTwisty) {
+      this.options.onToggle?.(row, !open);
+      return;
+    }
+    const wasSelected = this.options.key(row) === this.selectedKey;
+    this.choose(row);
+    if (wasSelected && event.detail > 1) this.options.onOpen?.(row);
+  }
+
+  private choose(row: R): void {
+    this.selectedKey = this.options.key(row);
+    this.options.onSelect?.(row);
+    this.draw();
+  }
+
+  private reveal(index: number): void {
+    const top = index * ROW_PX;
+    const { body } = this;
+    const seen = body.clientHeight - ROW_PX;
+    if (top < body.scrollTop) body.scrollTop = top;
+    else if (top + ROW_PX > body.scrollTop + seen) body.scrollTop = top + ROW_PX - seen;
+  }
+
+  private onKey(event: KeyboardEvent): void {
+    const index = this.rows.findIndex((row) => this.options.key(row) === this.selectedKey);
+    const page = Math.max(1, Math.floor(this.body.clientHeight / ROW_PX) - 2);
+    const moves: Record<string, number> = {
+      ArrowDown: index + 1,
+      ArrowUp: Math.max(0, index - 1),
+      PageDown: index + page,
+      PageUp: Math.max(0, index - page),
+      Home: 0,
+      End: this.rows.length - 1,
+    };
+    const row = this.rows[index];
+    if (event.key in moves && this.rows.length) {
+      const target = Math.min(moves[event.key]!, this.rows.length - 1);
+      this.choose(this.rows[target]!);
+      this.reveal(target);
+    } else if (row !== undefined && (event.key === "ArrowRight" || event.key === "ArrowLeft")) {
+      const open = this.options.expanded?.(row) ?? null;
+      if (open === null || open === (event.key === "ArrowRight")) return;
+      this.options.onToggle?.(row, event.key === "ArrowRight");
+    } else if (row !== undefined && event.key === "Enter") this.options.onOpen?.(row);
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+}

@@ -1,0 +1,54 @@
+// Colours and words for states. A colour never stands alone: the word is always beside it.
+import { h } from "../dom";
+
+const TONES: Record<string, string> = {
+  running: "good",
+  ok: "good",
+  free: "calm",
+  ready: "calm",
+  idle: "calm",
+  done: "calm",
+  up: "good",
+  open: "good",
+  leased: "good",
+  busy: "good",
+  queued: "wait",
+  waiting: "wait",
+  acquiring: "wait",
+  packed: "wait",
+  sent: "move",
+  wire: "move",
+  result: "move",
+  model: "model",
+  thinking: "model",
+  dirty: "wait",
+  releasing: "wait",
+  draining: "wait",
+  paused: "wait",
+  tool_error: "wait",
+  limit_exceeded: "wait",
+  cancelled: "wait",
+  denied: "wait",
+  quarantined: "bad",
+  lost: "bad",
+  sandbox_lost: "bad",
+  link_lost: "bad",
+  down: "bad",
+  error: "bad",
+  internal_error: "bad",
+  model_error: "bad",
+  warning: "wait",
+};
+
+export function toneOf(state: string): string {
+  return TONES[state] ?? "calm";
+}
+
+export function mark(state: string, text = state.replaceAll("_", " ")): HTMLElement {
+  return h("span", { class: "mark", "data-tone": toneOf(state) }, text);
+}
+
+/** What is shown where there is nothing: why, and how to get something. */
+export function teach(title: string, ...paragraphs: (string | Node)[]): HTMLElement {
+  return h("div", { class: "teach" }, h("h2", {}, title), ...paragraphs.map((each) => h("p", {}, each)));
+}
