@@ -40,16 +40,23 @@ def processes_in(pool: SlotPool) -> list[Process]:
 
 
 class LongestStep(trio.abc.Instrument):
-    """How long a task kept the loop to itself, at worst, in wall time: what a reader of frames would wait."""
+    """How long a task kept the loop to itself, at worst: what a reader of frames would wait.
+
+    In wall time, and in processor time: the difference is what the scheduler gave to others meanwhile.
+    """
 
     def __init__(self) -> None:
         self.longest_s = 0.0
+        self.longest_cpu_s = 0.0
         self._began_s = time.perf_counter()
+        self._began_cpu_s = time.thread_time()
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
         """The loop is the task's."""
         self._began_s = time.perf_counter()
+        self._began_cpu_s = time.thread_time()
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
         """And is free again."""
         self.longest_s = max(self.longest_s, time.perf_counter() - self._began_s)
+        self.longest_cpu_s = max(self.longest_cpu_s, time.thread_time() - self._began_cpu_s)

@@ -42,6 +42,7 @@ class _Tally:
     wrong_totals: int = 0
     wall_s: float = 0.0
     longest_step_s: float = 0.0
+    longest_step_cpu_s: float = 0.0
     share: float = 0.0
 
 
@@ -72,6 +73,7 @@ class Floods(Scenario):
             findings={
                 "daemon_growth_mib": tally.grown_bytes / MIB,
                 "longest_step_ms": tally.longest_step_s * 1e3,
+                "longest_step_cpu_ms": tally.longest_step_cpu_s * 1e3,
                 "neighbour_p50_ms": tally.echo.percentile(50) * 1e3,
                 "neighbour_p99_ms": tally.echo.percentile(99) * 1e3,
                 "mib_per_s": slots * mebibytes / tally.wall_s,
@@ -106,6 +108,7 @@ async def _flood(pool: SlotPool, leases: list[Lease], mebibytes: int, tally: _Ta
     trio.lowlevel.remove_instrument(steps)
     tally.wall_s = time.perf_counter() - began
     tally.longest_step_s = steps.longest_s
+    tally.longest_step_cpu_s = steps.longest_cpu_s
     tally.grown_bytes = own_bytes(os.getpid()) - before
 
 

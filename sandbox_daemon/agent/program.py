@@ -138,6 +138,7 @@ class Agent:
         self._environment = environment
         self._workspace = paths.Workspace(root)
         self._null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        self._buffer = bytearray(protocol.MAX_MESSAGE_BYTES)  # one for all: so large, each costs three mmaps
         self._wake, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         _signal.signal(_signal.SIGCHLD, lambda *_: None)
         _signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
@@ -169,11 +170,12 @@ class Agent:
         self._herd.leave()
 
     def _receive(self) -> bool:
-        data, ancillary, flags, _ = self._socket.recvmsg(
-            protocol.MAX_MESSAGE_BYTES, _ANCILLARY_SPACE, _MSG_CMSG_CLOEXEC
+        size, ancillary, flags, _ = self._socket.recvmsg_into(
+            [self._buffer], _ANCILLARY_SPACE, _MSG_CMSG_CLOEXEC
         )
-        if not data:
+        if size == 0:
             return False
+        data = bytes(memoryview(self._buffer)[:size])
         descriptors = _descriptors(ancillary)
         try:
             kind, call_id, fixed, strings = protocol.unpack(data)

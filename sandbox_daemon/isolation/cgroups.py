@@ -21,7 +21,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -94,8 +94,8 @@ class SlotGroup:
         self._limited = limited
         self._spare: list[CallGroup] = []
         self._made = 0
-        self._oom = _open_counter(limited.get("memory"), "memory.events", "memory.oom_control")
-        self._forks = _open_counter(limited.get("pids"), "pids.events")
+        self._oom = _Counter(limited.get("memory"), "oom_kill", files=("memory.events", "memory.oom_control"))
+        self._forks = _Counter(limited.get("pids"), "max", files=("pids.events",))
 
     def __repr__(self) -> str:
         held = ", ".join(sorted(self._limited)) or "nothing"
@@ -150,7 +150,7 @@ class SlotGroup:
 
     def hits(self) -> Hits:
         """The counters now."""
-        return Hits(_read_counter(self._oom, "oom_kill"), _read_counter(self._forks, "max"))
+        return Hits(self._oom.read(), self._forks.read())
 
     def kill(self) -> None:
         """SIGKILL to everything in the slot, the agent included."""
@@ -181,9 +181,8 @@ class SlotGroup:
         """Gives up all descriptors and removes the groups that are empty."""
         for group in self._spare:
             group.close()
-        for descriptor in (self._oom, self._forks):
-            if descriptor is not None:
-                os.close(descriptor)
+        self._oom.close()
+        self._forks.close()
         for path in (self._unified, *self._limited.values()):
             if path is not None:
                 remove_tree(path)
@@ -204,15 +203,34 @@ def _names(path: str, place: Path) -> bool:
     return path.endswith(mark) or mark + "/" in path
 
 
-def _open_counter(folder: Path | None, *names: str) -> int | None:
-    for name in names if folder is not None else ():
-        with contextlib.suppress(FileNotFoundError):
-            return os.open(Path(folder or "") / name, os.O_RDONLY | os.O_CLOEXEC)
+class _Counter:
+    """A number in the first of these files that is there; 0 where none is."""
+
+    def __init__(self, folder: Path | None, name: str, *, files: Sequence[str]) -> None:
+        self._name = name
+        self._descriptor = _open_first(folder, files)
+        self._seen = b""
+        self._value = 0
+
+    def read(self) -> int:
+        if self._descriptor is not None:
+            raw = os.pread(self._descriptor, _READ_BYTES, 0)
+            if raw != self._seen:  # it is asked for twice a command, and hardly ever changes
+                self._value = counted(raw.decode("ascii"), self._name)
+                self._seen = raw
+        return self._value
+
+    def close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+
+
+def _open_first(folder: Path | None, names: Sequence[str]) -> int | None:
+    if folder is not None:
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                return os.open(folder / name, os.O_RDONLY | os.O_CLOEXEC)
     return None
-
-
-def _read_counter(descriptor: int | None, name: str) -> int:
-    return 0 if descriptor is None else counted(os.pread(descriptor, _READ_BYTES, 0).decode("ascii"), name)
 
 
 def remove_tree(base: Path) -> bool:

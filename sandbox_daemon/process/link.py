@@ -199,6 +199,8 @@ class AgentLink:
                 self._lose("it ended")
                 return
             self._route(bytes(memoryview(_buffer)[:size]), _descriptors(ancillary))
+            if not self._receivers:  # nothing more is expected; what comes all the same wakes us again
+                return
 
     def _route(self, data: bytes, descriptors: list[int]) -> None:
         try:

@@ -54,6 +54,7 @@ class _Running:
     """One call under way.
 
     Attributes:
+        weight: bytes that it holds here until it is over, near enough.
         output: of a caller who wants output as it comes.
         instead: what to answer when the scope is cancelled for another reason than a cancel frame.
     """
@@ -61,6 +62,7 @@ class _Running:
     call: Call
     turn: Turn | None
     output: OutgoingStream | None
+    weight: int
     scope: trio.CancelScope = field(factory=trio.CancelScope)
     ended: trio.Event = field(factory=trio.Event)
     instead: Outcome | None = None
@@ -235,14 +237,15 @@ class Peer:
         if self._host.draining.is_set() and call.operation == Operation.SLOT_ACQUIRE:
             self._answer(call, _DRAINING)
             return
-        refusal = self._refusal(call) if Operations.takes_turns(call) else None
+        weight = _weight(call)
+        refusal = self._refusal(call, weight) if Operations.takes_turns(call) else None
         if refusal is not None:
             self._answer(call, refusal)
             return
-        self._held_bytes += _weight(call)
+        self._held_bytes += weight
         turn = self._place_of(call)
         output = self._output_of(call) if Operations.streams(call) else None
-        running = self._running[call.call_id] = _Running(call, turn, output)
+        running = self._running[call.call_id] = _Running(call, turn, output, weight)
         self._nursery.start_soon(self._run, running)
 
     def _output_of(self, call: Call) -> OutgoingStream:
@@ -255,14 +258,14 @@ class Peer:
             return None
         return self._turnstile.enter(call.lease.slot, shared=Operations.shares_turn(call))
 
-    def _refusal(self, call: Call) -> Outcome | None:
+    def _refusal(self, call: Call, weight: int) -> Outcome | None:
         """What a busy daemon answers. Calls of one slot are sent back until the caller has heard of it."""
         assert call.lease is not None
         if call.lease in self._sent_back and not call.again:
             return self._host.admission.again()
         self._sent_back.discard(call.lease)
         refusal = self._host.admission.refusal(
-            held_bytes=self._held_bytes + _weight(call), waiting_calls=len(self._running)
+            held_bytes=self._held_bytes + weight, waiting_calls=len(self._running)
         )
         if refusal is not None:
             self._sent_back.add(call.lease)
@@ -280,7 +283,7 @@ class Peer:
             if running.output is not None:
                 running.output.close()
             del self._running[running.call.call_id]
-            self._held_bytes -= _weight(running.call)
+            self._held_bytes -= running.weight
             running.ended.set()
         self._tell_lost(running.call.lease)
         self._answer(running.call, outcome or running.instead or self._operations.cancelled(running.call))
@@ -363,7 +366,6 @@ def _say_accepted(session: Session, *, call_id: CallId) -> None:
 
 
 def _weight(call: Call) -> int:
-    """Bytes that a call holds here until it is over, near enough."""
     return len(call.payload) + sum(len(text) for text in call.arguments.values() if isinstance(text, str))
 
 

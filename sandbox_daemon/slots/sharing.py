@@ -41,10 +41,20 @@ class SharedLock:
         Cancellation: atomic; it is not taken.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        if not self._waiting and self._admits(shared=shared):
-            self._take(shared=shared)
+        try:
+            self.acquire_nowait(shared=shared)
+        except trio.WouldBlock:
+            await self._wait(shared=shared)
+        else:
             await trio.lowlevel.cancel_shielded_checkpoint()
-            return
+
+    def acquire_nowait(self, *, shared: bool = False) -> None:
+        """Takes it if nobody is in the way or waits for it, else ``trio.WouldBlock``."""
+        if self._waiting or not self._admits(shared=shared):
+            raise trio.WouldBlock
+        self._take(shared=shared)
+
+    async def _wait(self, *, shared: bool) -> None:
         waiter = _Waiter(shared)
         self._waiting.append(waiter)
         try:

@@ -55,7 +55,11 @@ class Turn:
 
         Cancellation: atomic; the turn is not taken.
         """
-        await self._take()
+        await trio.lowlevel.checkpoint_if_cancelled()
+        try:
+            self._cell.turn.acquire_nowait(shared=self._shared and self._fits())
+        except trio.WouldBlock:  # only then is there a reason to let the scheduler go round
+            await self._take()
         try:
             self._table.check(self._lease)
         except StaleLeaseError:

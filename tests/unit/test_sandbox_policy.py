@@ -151,7 +151,7 @@ def test_the_agent_is_told_its_root_environment_and_limits() -> None:
         b"USER",
         b"LOGNAME",
         b"SHELL",
-        b"LANG",
+        b"LC_CTYPE",
         b"TERM",
         b"TMPDIR",
     }
