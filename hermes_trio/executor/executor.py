@@ -66,6 +66,9 @@ class ExecutorStatistics:
     """Sessions that ended although nobody had said goodbye; their calls ended as lost."""
 
 
+_STREAMING = frozenset({Operation.BASH, Operation.BASH_STATEFUL})
+
+
 class Executor(FileMethods):
     """Runs tool calls. Made by :func:`open_executor`.
 
@@ -413,7 +416,7 @@ class Executor(FileMethods):
         """For :class:`ToolStream`: send the call; ``None``: it has no output on the way."""
         self._check_open()
         plan = plan_call(call, registry=self._registry, config=self._config, limit_s=limit_s)
-        streams = isinstance(plan, RunInSlot) and plan.operation is Operation.BASH
+        streams = isinstance(plan, RunInSlot) and plan.operation in _STREAMING
         if not streams or trajectory_id in self._quiet:
             return None
         assert isinstance(plan, RunInSlot)

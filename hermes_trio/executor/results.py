@@ -54,7 +54,7 @@ def result_of(
         metadata=metadata,
         uniq_id=call.uniq_id,
         provenance=result.provenance,
-        streams=_streams_of(result, arguments) if operation is Operation.BASH and result.segments else None,
+        streams=_streams_of(result, arguments) if compose is _compose_bash and result.segments else None,
     )
 
 
@@ -187,6 +187,7 @@ def _compose_write(result: Result, arguments: Mapping[str, Any]) -> tuple[str, d
 
 _COMPOSERS: Mapping[Operation, Callable[[Result, Mapping[str, Any]], tuple[str, dict[str, Any]]]] = {
     Operation.BASH: _compose_bash,
+    Operation.BASH_STATEFUL: _compose_bash,
     Operation.READ_FILE: _compose_read,
     Operation.WRITE_FILE: _compose_write,
 }

@@ -32,6 +32,8 @@ class Operation(StrEnum):
     """Result data: :class:`BashReport`; segments: stdout, stderr, as kept. Of a stream that was cut, the
     first ``max_output_bytes // 2`` bytes are its head and the rest its tail."""
     BASH_STATEFUL = "bash_stateful"
+    """One shell for all such calls of a slot. Result data: :class:`StatefulReport`, and segments as for
+    ``bash``."""
     TERMINAL = "terminal"
     """A pseudo-terminal: keys ride on input frames, the screen's bytes on output frames."""
 
@@ -154,6 +156,43 @@ class BashReport:
     """How often the slot's limit of processes refused one meanwhile."""
     stdout_sha256: str | None = None
     stderr_sha256: str | None = None
+
+
+@frozen(kw_only=True)
+class StatefulArguments:
+    """One command for the slot's stateful shell. Its standard input is ``/dev/null``."""
+
+    command: str
+    allow_network: bool = False
+    """A change of it costs the shell: it is started anew, and the report says so."""
+    require_stateful_sandbox: bool = False
+    max_output_bytes: int = 65_536
+
+
+@frozen(kw_only=True)
+class StatefulReport(BashReport):
+    """How the command went, and the shell.
+
+    ``ending`` may also be ``session_exited``: the shell itself ended, by ``exit``, ``exec`` or ``set -e``,
+    with the exit code that is told.
+    """
+
+    stateful: bool = True
+    cwd: str = ""
+    """The shell's directory afterwards; empty when it has ended."""
+    session: int = 1
+    """Which shell of this lease it was, counted from 1."""
+    session_new: bool = False
+    """This was its first command: nothing of earlier ones is known to it."""
+    session_before: str = ""
+    """How the shell before it ended, if there was one."""
+    session_exited: bool = False
+    session_lost: bool = False
+    """The command was ended, and the shell with it because it did not come back."""
+    background_bytes: int = 0
+    """What processes in the background have printed since the call before."""
+    background_output: str = ""
+    """The end of it, at most 8 KiB."""
 
 
 @frozen(kw_only=True)

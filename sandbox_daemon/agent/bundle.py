@@ -9,7 +9,7 @@ from __future__ import annotations
 import subprocess
 from importlib import resources
 
-_AGENT = ("protocol", "paths", "commands", "herd", "program")
+_AGENT = ("protocol", "paths", "commands", "herd", "sessions", "program")
 _WORKER = (
     "protocol",
     "paths",

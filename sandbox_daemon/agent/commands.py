@@ -9,7 +9,9 @@ from sandbox_daemon.agent import protocol
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
+    from collections.abc import Sequence
     from resource import struct_rusage
+    from typing import Any
 else:
     import _signal  # `signal` would pull `enum` into every agent
 
@@ -115,13 +117,37 @@ def spawn(
     if extra >= 0:
         actions.append((os.POSIX_SPAWN_DUP2, extra, protocol.COMMAND_FD))
     pipes = frozenset(identity(os.fstat(stdio[target])) for target in (1, 2))
+    return launch(
+        call_id,
+        shell,
+        [shell, b"-c", command],
+        environment=environment,
+        actions=actions,
+        pipes=pipes,
+        birthplace=birthplace,
+        group=group,
+    )
+
+
+def launch(
+    call_id: int,
+    program: bytes,
+    argv: list[bytes],
+    *,
+    environment: dict[bytes, bytes],
+    actions: Sequence[tuple[Any, ...]],
+    pipes: frozenset[tuple[int, int]],
+    birthplace: Birthplace,
+    group: tuple[int, int],
+) -> Command:
+    """Starts a program in its own session and group; see :func:`spawn`."""
     kill_fd = os.dup(group[1]) if group[1] >= 0 else -1  # once it runs, nothing may be refused any more
     try:
         birthplace.enter(group[0])
         try:
             pid = os.posix_spawn(
-                shell,
-                [shell, b"-c", command],
+                program,
+                argv,
                 environment,
                 file_actions=actions,
                 setsid=True,

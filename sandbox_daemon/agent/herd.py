@@ -37,6 +37,7 @@ class Herd:
         self._mode = mode
         self._alone: commands.Command | None = None
         self._grouped: dict[int, commands.Command] = {}
+        self._swept: list[commands.Command] = []
 
     def add(self, command: commands.Command) -> None:
         """It was started."""
@@ -44,6 +45,17 @@ class Herd:
             self._alone = command
         else:
             self._grouped[command.pid] = command
+
+    def add_session(self, command: commands.Command) -> None:
+        """It was started, and no command's end is its end, but for a sweep of the whole slot."""
+        self._grouped[command.pid] = command
+
+    def leader(self, call_id: int) -> int:
+        """The process of a session; -1 when it has ended."""
+        for pid, command in self._grouped.items():
+            if command.call_id == call_id:
+                return pid
+        return -1
 
     def reap(self) -> list[commands.Command]:
         """Collects who has died; the commands among them, ready to report."""
@@ -71,10 +83,12 @@ class Herd:
         The end of a command with a group is reaped and reported like any other.
         """
         for command in self._grouped.values():
-            if command.call_id == call_id:
+            if command.call_id == call_id and command.kill_fd >= 0:
                 os.write(command.kill_fd, b"1")
                 return []
-        return [] if self._grouped else self._sweep()
+        if any(command.kill_fd >= 0 for command in self._grouped.values()):
+            return []
+        return self._sweep()
 
     def signal(self, call_id: int, number: int) -> None:
         """To the command's process group; a group that is gone is fine."""
@@ -84,7 +98,7 @@ class Herd:
 
     def count(self) -> int:
         """Children that are alive or not yet reaped; those of other parents are found by the next reap."""
-        return sum(1 for _ in _descendants(os.getpid()))
+        return sum(1 for _ in descendants(os.getpid()))
 
     def leave(self) -> None:
         """Takes along what the kernel would not, when the daemon is gone."""
@@ -107,7 +121,8 @@ class Herd:
 
     def _ended(self) -> list[commands.Command]:
         command, self._alone = self._alone, None
-        return [] if command is None else [command]
+        swept, self._swept = self._swept, []
+        return swept if command is None else [*swept, command]
 
     def _count(self, pid: int, status: int, usage: struct_rusage) -> bool:
         if self._alone is None:
@@ -129,7 +144,11 @@ class Herd:
 
     def _reaped(self, found: tuple[int, int, struct_rusage]) -> None:
         pid, status, usage = found
-        if not self._count(pid, status, usage) and self._alone is not None:
+        session = self._grouped.pop(pid, None)
+        if session is not None:
+            session.status = status
+            self._swept.append(session)
+        elif not self._count(pid, status, usage) and self._alone is not None:
             self._alone.swept += 1
 
     def _kill(self) -> None:
@@ -139,7 +158,7 @@ class Herd:
             except ProcessLookupError:
                 return
             return
-        for pid in list(_descendants(os.getpid())):
+        for pid in list(descendants(os.getpid())):
             try:
                 os.kill(pid, _signal.SIGKILL)
             except OSError:
@@ -147,7 +166,7 @@ class Herd:
 
     def _held(self, pipes: frozenset[tuple[int, int]]) -> bool:
         probes = 0
-        for pid in _descendants(os.getpid()):
+        for pid in descendants(os.getpid()):
             folder = f"/proc/{pid}/fd"
             try:
                 names = os.listdir(folder)
@@ -174,7 +193,7 @@ def _file_behind(path: str) -> tuple[int, int]:
         return -1, -1
 
 
-def _descendants(pid: int) -> Iterator[int]:
+def descendants(pid: int) -> Iterator[int]:
     """Process ids below ``pid``, as /proc shows them at this moment."""
     pending = [pid]
     while pending:

@@ -15,7 +15,7 @@ import select
 import struct
 import sys
 
-from sandbox_daemon.agent import commands, herd, paths, protocol
+from sandbox_daemon.agent import commands, herd, paths, protocol, sessions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -149,6 +149,10 @@ class Agent:
             protocol.READ: self._read,
             protocol.WRITE: self._write,
             protocol.SURVEY: self._survey,
+            protocol.SESSION: self._session,
+            protocol.TERMINAL: self._terminal,
+            protocol.INTERRUPT: self._interrupt,
+            protocol.HOLDERS: self._holders,
         }
 
     def serve(self) -> None:
@@ -264,6 +268,61 @@ class Agent:
         self._report(self._herd.reap())
         fixed = (self._herd.count(), int(not self._workspace.is_empty()))
         self._socket.send(protocol.pack(protocol.SURVEYED, call_id, fixed))
+
+    # --- sessions: see sessions.py ---
+
+    def _session(
+        self, call_id: int, fixed: tuple[int, ...], strings: list[bytes], descriptors: list[int]
+    ) -> None:
+        argv, cwd, additions, terminal = strings
+        given = list(descriptors)
+        group = (-1, -1)
+        if fixed[0]:
+            *given, procs, kill = given
+            group = (procs, kill)
+        try:
+            with _working_directory(self._workspace, cwd):
+                started = sessions.start(
+                    call_id,
+                    argv.split(b"\0"),
+                    environment={**self._environment, **protocol.unpack_environment(additions)},
+                    terminal=terminal,
+                    given=given,
+                    birthplace=self._birthplace,
+                    group=group,
+                )
+                self._herd.add_session(started)
+        except paths.PathError as error:
+            self._fail(call_id, error)
+        except OSError as error:
+            self._fail(call_id, paths.PathError(protocol.REASON_OS, error.errno or 0))
+
+    def _terminal(
+        self, call_id: int, fixed: tuple[int, ...], strings: list[bytes], descriptors: list[int]
+    ) -> None:
+        try:
+            master, path = sessions.open_terminal(*fixed)
+        except OSError as error:
+            self._fail(call_id, paths.PathError(protocol.REASON_OS, error.errno or 0))
+            return
+        rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack("i", master))]
+        self._socket.sendmsg([protocol.pack(protocol.TERMINAL_MADE, call_id, (), (path,))], rights)
+        os.close(master)
+
+    def _interrupt(
+        self, call_id: int, fixed: tuple[int, ...], strings: list[bytes], descriptors: list[int]
+    ) -> None:
+        leader = self._herd.leader(fixed[0])
+        if leader > 0:
+            sessions.interrupt(leader, fixed[1], fixed[2])
+        self._socket.send(protocol.pack(protocol.INTERRUPTED, call_id))
+
+    def _holders(
+        self, call_id: int, fixed: tuple[int, ...], strings: list[bytes], descriptors: list[int]
+    ) -> None:
+        leader = self._herd.leader(fixed[0])
+        mask = sessions.held(leader) if leader > 0 else 0
+        self._socket.send(protocol.pack(protocol.HELD, call_id, (mask,)))
 
     def _report(self, ended: list[commands.Command]) -> None:
         for command in ended:

@@ -26,6 +26,10 @@ SWEEP = 4
 READ = 5
 WRITE = 6
 SURVEY = 7
+SESSION = 32
+TERMINAL = 33
+INTERRUPT = 34
+HOLDERS = 35
 
 # agent -> daemon
 HELLO = 64
@@ -34,6 +38,9 @@ FAILED = 66
 CONTENT = 67
 WRITTEN = 68
 SURVEYED = 69
+TERMINAL_MADE = 96
+HELD = 97
+INTERRUPTED = 98
 
 # why a FAILED
 REASON_OS = 0
@@ -60,7 +67,9 @@ SPAWN_GROUP = 4
 """The last two descriptors are ``cgroup.procs`` and ``cgroup.kill`` of a group for this command alone."""
 
 COMMAND_FD = 9
-MAX_DESCRIPTORS = 6
+FIRST_EXTRA_FD = 50
+"""Where a session's descriptors beyond the three streams begin: far above what the agent itself has open."""
+MAX_DESCRIPTORS = 24
 """In one message."""
 
 _HEAD = struct.Struct("!BI")
@@ -83,12 +92,30 @@ _FIXED = {
     # size of the file, its mode, its time of change in ns, 1: content in the descriptor
     CONTENT: struct.Struct("!QIqB"),
     WRITTEN: struct.Struct("!Q"),  # bytes
+    SESSION: struct.Struct("!B"),  # 1: the last two descriptors are its group's
+    TERMINAL: struct.Struct("!HH"),  # rows, columns
+    # call id of the session, signal for descendants, started at least so many ticks after the boot
+    INTERRUPT: struct.Struct("!IBQ"),
+    HOLDERS: struct.Struct("!I"),  # call id of the session
+    TERMINAL_MADE: struct.Struct("!"),  # the master is passed along
+    HELD: struct.Struct("!I"),  # mask of extra descriptors
+    INTERRUPTED: struct.Struct("!"),
     SURVEYED: struct.Struct("!II"),  # processes besides the agent, 1: there are files
 }
-_STRINGS = {CONFIGURE: 3, SPAWN: 4, READ: 1, WRITE: 2, CONTENT: 1}
+_STRINGS = {
+    CONFIGURE: 3,
+    SPAWN: 4,
+    READ: 1,
+    WRITE: 2,
+    CONTENT: 1,
+    SESSION: 4,
+    TERMINAL_MADE: 1,
+}
 """How many strings follow. CONFIGURE: root, environment, seccomp program (and, as descriptors, the
 ``cgroup.procs`` of the groups to enter, the slot's own first if calls have groups); SPAWN: shell, cwd,
-environment, command; READ: path; WRITE: path, content; CONTENT: content."""
+environment, command; READ: path; WRITE: path, content; CONTENT: content; SESSION: program and arguments,
+NUL-separated, cwd, environment, path of its terminal or empty (and, as descriptors, its streams and what else
+it gets); TERMINAL_MADE: path of the terminal."""
 
 # sweep modes
 SWEEP_NAMESPACE = 1

@@ -24,6 +24,7 @@ from hermes_trio.wire.operations import (
     SlotReleaseArguments,
     SlotReleased,
     SlotStatusArguments,
+    StatefulArguments,
     WriteFileArguments,
 )
 from sandbox_daemon.process.command import Sink
@@ -131,6 +132,11 @@ class Operations:
         lease = self._lease(call)
         return await self._pool.bash(lease, arguments, stdin=call.payload, limit_s=limit_s, sink=sink)
 
+    async def _bash_stateful(self, call: Call, *, sink: Sink | None = None) -> Outcome:
+        arguments = _checked(StatefulArguments, call)
+        limit_s = call.limit_s or DEFAULT_LIMIT_S
+        return await self._pool.bash_stateful(self._lease(call), arguments, limit_s=limit_s, sink=sink)
+
     async def _read_file(self, call: Call) -> Outcome:
         return await self._pool.read_file(self._lease(call), _checked(ReadFileArguments, call))
 
@@ -163,6 +169,7 @@ _HANDLERS: Mapping[str, Callable[[Operations, Call], Awaitable[Outcome]]] = {
     Operation.SLOT_QUIESCE: Operations._quiesce,
     Operation.SLOT_STATUS: Operations._status,
     Operation.BASH: Operations._bash,
+    Operation.BASH_STATEFUL: Operations._bash_stateful,
     Operation.READ_FILE: Operations._read_file,
     Operation.WRITE_FILE: Operations._write_file,
     Operation.LIST: Operations._list,
@@ -178,6 +185,7 @@ class _Streaming(Protocol):
 
 _STREAMED: Mapping[str, _Streaming] = {
     Operation.BASH: Operations._bash,
+    Operation.BASH_STATEFUL: Operations._bash_stateful,
     Operation.DOWNLOAD: Operations._download,
 }
 """Those that have output on the way."""

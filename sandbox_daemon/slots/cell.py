@@ -21,6 +21,7 @@ from sandbox_daemon.process.link import AgentLink
 from sandbox_daemon.process.outcome import AgentLostError, AgentStartError
 from sandbox_daemon.slots.sharing import SharedLock
 from sandbox_daemon.slots.storage import DataDirectory
+from sandbox_daemon.terminal.book import SessionBook
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +62,8 @@ class Cell:
     starts: trio.CapacityLimiter
     turn: SharedLock = field(factory=SharedLock)
     """Calls of one slot run one after another, but for those that share it."""
+    sessions: SessionBook = field(factory=SessionBook)
+    """What outlives the calls: the stateful shell, terminals, jobs."""
     agent: AgentProcess | None = None
     link: AgentLink | None = None
     _killing: trio.Lock = field(factory=trio.Lock)
@@ -86,6 +89,7 @@ class Cell:
             AgentStartError, AgentLostError: it is not proven; quarantine it.
         """
         await self.stop()
+        self.sessions.forget()
         self.storage.discard_slot(self.slot)
         if self.storage.wants_volume(self.slot):
             await trio.to_thread.run_sync(self.storage.make_volume, self.slot)
@@ -104,6 +108,7 @@ class Cell:
             AgentLostError: it could not be shown dead; quarantine it.
         """
         await self.stop()
+        self.sessions.forget()
         self.storage.discard_slot(self.slot)
 
     async def start(self, *, network: bool) -> None:
@@ -168,6 +173,30 @@ class Cell:
         self.storage.ledger.forget(self.slot)
         self.agent = self.link = None
         return True
+
+    async def end_sessions(self, why: str) -> None:
+        """Ends what outlives calls, or the slot with it.
+
+        Cancellation: shielded, at most 0.5 s for each session and 2 s for the slot.
+
+        Raises:
+            AgentLostError: the slot could not be shown dead.
+        """
+        if not await self.sessions.end_all(why):
+            await self.stop()
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    async def end_shell(self) -> None:
+        """Ends the stateful shell, or the slot with it.
+
+        Cancellation: shielded, at most 2.5 s.
+
+        Raises:
+            AgentLostError: the slot could not be shown dead.
+        """
+        if not await self.sessions.end_shell():
+            await self.stop()
+        await trio.lowlevel.cancel_shielded_checkpoint()
 
     def link_if_ready(self, *, network: bool | None) -> AgentLink | None:
         """The link of an agent that lives and has the right network (``None``: any), if there is one.

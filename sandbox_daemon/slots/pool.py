@@ -22,6 +22,7 @@ from hermes_trio.wire.operations import (
     ListArguments,
     ReadFileArguments,
     SlotStatusReport,
+    StatefulArguments,
     WriteFileArguments,
 )
 from sandbox_daemon.files.work import run_download, run_list
@@ -33,6 +34,7 @@ from sandbox_daemon.process.command import Sink
 from sandbox_daemon.process.outcome import AgentLostError, AgentStartError, Outcome
 from sandbox_daemon.slots.cell import Cell
 from sandbox_daemon.slots.cells import Site, open_site
+from sandbox_daemon.slots.stateful import run_stateful
 from sandbox_daemon.slots.table import Grant, SlotState, SlotTable, StaleLeaseError, User
 from sandbox_daemon.slots.turn import Turn
 from sandbox_daemon.slots.work import Terms, run_bash, run_quiesce, run_read, run_write
@@ -218,9 +220,16 @@ class SlotPool:
         if done is not None:
             await done.wait()
         elif not reset:
-            async with self._cells[lease.slot].turn:
-                pass  # whoever was inside has been cancelled, and is gone now
+            async with self._cells[lease.slot].turn:  # whoever was inside has been cancelled, and is gone
+                await self._end_sessions(self._cells[lease.slot])
         await trio.lowlevel.checkpoint()
+
+    async def _end_sessions(self, cell: Cell) -> None:
+        """Of a workspace that is kept. Never raises for what the slot did."""
+        try:
+            await cell.end_sessions("the slot was released")
+        except AgentLostError as error:
+            self._quarantine(cell, str(error))
 
     async def release_owner(self, owner: str) -> None:
         """Kills, resets and frees everything one owner holds.
@@ -354,6 +363,26 @@ class SlotPool:
         fits = partial(self._has_agent, lease.slot, network=self._network_wanted)
         turn = self._turn(lease, shared=arguments.parallel and self.setting.grouped, fits=fits)
         return await run_bash(turn, self._terms, arguments, stdin=stdin, limit_s=limit_s, sink=sink)
+
+    async def bash_stateful(
+        self,
+        lease: Lease,
+        arguments: StatefulArguments,
+        *,
+        limit_s: float = 30.0,
+        sink: Sink | None = None,
+    ) -> Outcome:
+        """Runs one command in the slot's stateful shell, which is started when there is none.
+
+        What the command leaves in the background goes on; quiesce, reset and release end it.
+
+        Cancellation: shielded, at most 3.75 s: what the command has in the foreground is killed first.
+
+        Raises:
+            StaleLeaseError: the lease is not good; nothing ran.
+        """
+        self._network_wanted = arguments.allow_network and self._config.network
+        return await run_stateful(self._turn(lease), self._terms, arguments, limit_s=limit_s, sink=sink)
 
     async def read_file(self, lease: Lease, arguments: ReadFileArguments) -> Outcome:
         """Reads one regular file of the workspace.

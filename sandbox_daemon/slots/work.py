@@ -122,8 +122,9 @@ async def _run(
 
 @contextlib.contextmanager
 def group_of(cell: Cell) -> Iterator[CallGroup | None]:
-    """One for a command that shares the slot, and wherever no PID namespace makes a sweep of all sure."""
-    wanted = not cell.turn.held_alone or cell.template.level is not Level.NS
+    """One for a command that has others beside it, and where no PID namespace makes a sweep of all sure."""
+    beside = not cell.turn.held_alone or cell.sessions.alive
+    wanted = beside or cell.template.level is not Level.NS
     group = cell.group.take() if wanted else None
     try:
         yield group
@@ -257,8 +258,10 @@ async def run_quiesce(turn: Turn) -> None:
     Cancellation: atomic.
     """
     async with turn as cell:
-        # Every call ends with a sweep, so the turn is the proof; the survey is there to see a bug of ours.
+        # Every call ends with a sweep, so once the sessions are gone the turn is the proof; the survey is
+        # there to see a bug of ours.
         with contextlib.suppress(AgentLostError, AgentStartError):
+            await cell.end_sessions("the slot was quiesced")
             if cell.link_if_ready(network=None) is None:
                 await cell.restart(network=None)
             processes, _ = await cell.survey()

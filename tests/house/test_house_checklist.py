@@ -12,8 +12,9 @@ CHECKLIST = ROOT / "docs" / "reference" / "hostile-checklist.md"
 THREATS = ROOT / "docs" / "design" / "threats.md"
 _ROW = re.compile(r"^\| (\d+) \| .+ \| (.+) \|$", re.MULTILINE)
 _NAME = re.compile(r"`(test_\w+)`")
-ITEMS = 39
-"""Of the list that this project was begun with: those on isolation, processes, limits, output and files."""
+NOT_YET = {40}
+ITEMS = [number for number in range(1, 44) if number not in NOT_YET]
+"""Of the list that this project was begun with: all but those on the protocol."""
 
 
 def _tests() -> set[str]:
@@ -33,5 +34,5 @@ def test_tests_named_on_a_page_exist(page: Path) -> None:
 def test_every_item_of_the_checklist_names_its_tests() -> None:
     """In order, none left out, none without a test."""
     rows = _ROW.findall(CHECKLIST.read_text(encoding="utf-8"))
-    assert [int(number) for number, _ in rows] == list(range(1, ITEMS + 1))
+    assert [int(number) for number, _ in rows] == ITEMS
     assert [number for number, tests in rows if not _NAME.findall(tests)] == []

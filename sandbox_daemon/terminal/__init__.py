@@ -1,0 +1,1 @@
+"""What outlives a call in its slot: the stateful shell, terminals, background jobs."""
