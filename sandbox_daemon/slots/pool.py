@@ -230,6 +230,7 @@ class SlotPool:
             await cell.end_sessions("the slot was released")
         except AgentLostError as error:
             self._quarantine(cell, str(error))
+            await trio.lowlevel.checkpoint()
 
     async def release_owner(self, owner: str) -> None:
         """Kills, resets and frees everything one owner holds.

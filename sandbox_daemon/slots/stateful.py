@@ -12,7 +12,7 @@ from hermes_trio.errors import Provenance
 from hermes_trio.wire.operations import BashArguments, StatefulArguments
 from sandbox_daemon.isolation.levels import Level
 from sandbox_daemon.process import report
-from sandbox_daemon.process.command import Ending, Exit, Sink
+from sandbox_daemon.process.command import CommandSpec, Ending, Exit, Sink
 from sandbox_daemon.process.outcome import AgentLostError, AgentStartError, Outcome
 from sandbox_daemon.process.report import bash_outcome
 from sandbox_daemon.slots.cell import Cell
@@ -56,8 +56,13 @@ async def run_stateful(
     network = arguments.allow_network and terms.network
     async with turn as cell:
         try:
-            shell, new = await _shell_of(cell, network=network)
-            before = cell.group.hits()
+            shell = _ready_shell(cell, network=network)
+            new: dict[str, Any] = {"session_new": shell is None}
+            if shell is None:
+                shell, before = await _fresh_shell(cell, network=network)
+                new |= {"session_before": before} if before else {}
+            new["session"] = cell.sessions.shells
+            hits = cell.group.hits()
             ran = await _run(cell, shell, evolve(spec, sink=sink), limit_s)
         except (AgentStartError, AgentLostError, OSError) as error:
             return lost(cell, error)
@@ -65,23 +70,28 @@ async def run_stateful(
             limit_s=limit_s,
             level=terms.level.value,
             network_isolated=terms.cuts_network and not network,
-            hits=cell.group.hits().since(before),
+            hits=cell.group.hits().since(hits),
             memory_bytes=terms.limits.memory_bytes,
             processes=terms.limits.max_processes,
         )
-        return await _told(cell, ran, told, new=new)
+        return _told(ran, told, new=new)
     return RELEASED
 
 
-async def _shell_of(cell: Cell, *, network: bool) -> tuple[StatefulShell, dict[str, Any]]:
-    """The slot's shell, and what a caller must know of it: whether it is new, and why."""
+def _ready_shell(cell: Cell, *, network: bool) -> StatefulShell | None:
+    shell = cell.sessions.shell
+    if shell is None or shell.is_over or cell.link_if_ready(network=network) is None:
+        return None
+    return shell
+
+
+async def _fresh_shell(cell: Cell, *, network: bool) -> tuple[StatefulShell, str]:
+    """A new shell for the slot, and how the one before it ended; empty when there was none."""
     book = cell.sessions
     if cell.link_if_ready(network=network) is None:
         if cell.agent is not None and cell.network != network:
             await cell.end_sessions(_NETWORK_CHANGED)
         await cell.restart(network=network)
-    if book.shell is not None and not book.shell.is_over:
-        return book.shell, {"session_new": False, "session": book.shells}
     if book.shell is not None:
         book.ended = book.ended or _how_it_ended(book.shell)
         await cell.end_shell()
@@ -91,8 +101,7 @@ async def _shell_of(cell: Cell, *, network: bool) -> tuple[StatefulShell, dict[s
         raise AgentLostError("no shell came up")
     book.shell, ended, book.ended = shell, book.ended, ""
     book.shells += 1
-    new = {"session_new": True, "session": book.shells}
-    return shell, {**new, "session_before": ended} if ended else new
+    return shell, ended
 
 
 def _how_it_ended(shell: StatefulShell) -> str:
@@ -103,25 +112,21 @@ def _how_it_ended(shell: StatefulShell) -> str:
     return f"signal {signal}" if signal is not None else f"exit code {code}"
 
 
-async def _run(cell: Cell, shell: StatefulShell, spec: Any, limit_s: float) -> ShellRan:
+async def _run(cell: Cell, shell: StatefulShell, spec: CommandSpec, limit_s: float) -> ShellRan:
     try:
         ran = await shell.run(spec, limit_s=limit_s)
-    except trio.Cancelled:
+    finally:
         if shell.is_over:
-            cell.sessions.ended = "a call was cancelled"
-            await cell.end_shell()
-        raise
-    if shell.is_over:
-        cell.sessions.ended = (
-            "it did not come back from a command that was ended" if ran.lost else _how_it_ended(shell)
-        )
-        await cell.end_shell()
+            cell.sessions.ended = cell.sessions.ended or _how_it_ended(shell)
+            with trio.CancelScope(shield=True):  # bounded by the ends of the shell and of the slot
+                await cell.end_shell()
+    if ran.lost:
+        cell.sessions.ended = "it did not come back from a command that was ended"
     return ran
 
 
-async def _told(cell: Cell, ran: ShellRan, terms: report.Terms, *, new: dict[str, Any]) -> Outcome:
+def _told(ran: ShellRan, terms: report.Terms, *, new: dict[str, Any]) -> Outcome:
     """The outcome of any command, and what is to be said of the session."""
-    await trio.lowlevel.checkpoint()
     outcome = bash_outcome(ran.ran, terms)
     data = dict(outcome.data)
     data["peak_memory_bytes"] = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import trio
 from attrs import define
 
 from sandbox_daemon.terminal.shell import StatefulShell
@@ -31,6 +32,7 @@ class SessionBook:
 
         Cancellation: shielded, at most 0.5 s for each session.
         """
+        await trio.lowlevel.cancel_shielded_checkpoint()
         shown = True
         if self.shell is not None:
             self.ended = why
@@ -42,6 +44,7 @@ class SessionBook:
 
         Cancellation: shielded, at most 0.5 s.
         """
+        await trio.lowlevel.cancel_shielded_checkpoint()
         shell, self.shell = self.shell, None
         if shell is None:
             return True

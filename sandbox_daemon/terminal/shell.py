@@ -145,7 +145,10 @@ class StatefulShell:
             if ending is not Ending.EXITED:
                 with trio.CancelScope(shield=True):
                     lost = not await self._stop(since, soft=ending is Ending.LIMIT)
-            await self._note_holders(pair)
+            if self.is_over or self.session.is_alone():
+                self._held = 0
+            else:
+                await self._note_holders(pair)
             return self._result(current, ending, lost=lost, began=began, cpu_us=cpu_us, background=background)
         finally:
             self._current = None
@@ -183,6 +186,7 @@ class StatefulShell:
 
         Cancellation: callers shield it; bounded, at most 1.5 s.
         """
+        await trio.lowlevel.checkpoint()
         try:
             if soft and await self._back_within(INTERRUPT_GRACE_S, SIGINT, since):
                 return True
@@ -197,8 +201,9 @@ class StatefulShell:
         """Interrupts again and again: a loop starts its next child, a list goes on with its next command."""
         end = trio.current_time() + limit_s
         while not self.is_over and trio.current_time() < end:
+            await self._interrupt(number, since)
             with trio.move_on_at(min(end, trio.current_time() + _ROUND_S)):
-                await self._interrupt(number, since)
+                await trio.lowlevel.checkpoint()
                 self._number += 1
                 self._say(driver.probe_line(self._number))
                 while self._number not in self._answers and not self.is_over:
@@ -211,7 +216,10 @@ class StatefulShell:
     async def _interrupt(self, number: int, since: int) -> None:
         """Returns when it was done: one that came late would hit the next command."""
         fixed = (self.session.call_id, number, since)
-        (await self._link.ask(protocol.INTERRUPT, fixed)).drop()
+        with trio.move_on_after(_ROUND_S):
+            (await self._link.ask(protocol.INTERRUPT, fixed)).drop()
+            return
+        raise AgentLostError("the agent does not answer")
 
     def _result(
         self,
@@ -304,6 +312,7 @@ class StatefulShell:
         self._number += 1
         self._say(driver.set_up_line(self._number))
         with trio.move_on_after(START_LIMIT_S):
+            await trio.lowlevel.checkpoint()
             while self._number not in self._answers and not self.is_over:
                 await self._answered.wait()
         await trio.lowlevel.checkpoint()
@@ -375,10 +384,8 @@ class StatefulShell:
         return driver.OUTPUT_PAIRS - 1
 
     async def _note_holders(self, pair: int) -> None:
-        """Who holds which pipe now. Asked only when something runs beside the shell."""
-        if self.is_over or self.session.is_alone():
-            self._held = 0
-            return
+        """Who holds which pipe now. Asked only when something may run beside the shell."""
+        await trio.lowlevel.checkpoint()
         with trio.move_on_after(_HOLDERS_LIMIT_S):
             answer = await self._link.ask(protocol.HOLDERS, (self.session.call_id,))
             answer.drop()
