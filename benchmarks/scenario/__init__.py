@@ -21,6 +21,7 @@ SCENARIOS = (
     "kill",
     "floods",
     "loops",
+    "console",
 )
 """Each is a module of this package with one function, ``make_scenario() -> Scenario``."""
 

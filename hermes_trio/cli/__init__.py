@@ -32,6 +32,12 @@ EXIT_INTERRUPTED = 130
 VERBS: Mapping[str, str] = {
     "run": "run a task file: agent rollouts in sandboxes, a table, trajectories on disk",
     "bench": "measure the runtime",
+    "console": "watch a running server in the terminal",
+    "top": "the trajectories of a running server, the longest wait first",
+    "ls": "list what is alive in a running server",
+    "logs": "follow the events of a running server",
+    "cancel": "end a trajectory of a running server, or one call",
+    "drain": "give a daemon of a running server no new trajectories",
     "doctor": "what this host can isolate and limit, and what mends what is missing",
 }
 """Each verb and its line in ``--help``. The module of the same name has ``add_parser(subparsers)``."""

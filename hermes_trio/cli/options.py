@@ -222,7 +222,7 @@ def read_settings(arguments: argparse.Namespace) -> RunSettings:
         group_size=arguments.group_size,
         backend=arguments.backend,
         daemon_urls=tuple(arguments.daemon_url or ()),
-        token=_token(arguments.token_file),
+        token=read_token(arguments.token_file),
         slots=arguments.slots or DEFAULT_SLOTS,
         daemons=arguments.daemons or 1,
         isolation=cast(Literal["auto", "required", "none"], arguments.isolation),
@@ -257,7 +257,7 @@ def _check_backend_options(arguments: argparse.Namespace) -> None:
         parse_link_url(url)
 
 
-def _token(path: Path | None) -> str | None:
+def read_token(path: Path | None) -> str | None:
     """The first line: a daemon's own file may have a second one, while one token replaces the other."""
     if path is None:
         return None

@@ -165,4 +165,4 @@ async def answer(
             raise InvalidInputError(f"there is no command {order.name[:64]!r}", field="name")
         return {"ok": True, "value": await command(order)}
     except HermesTrioError as error:
-        return {"ok": False, "error": str(error)}
+        return {"ok": False, "error": str(error), "is_input": isinstance(error, InvalidInputError)}

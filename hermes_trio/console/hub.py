@@ -170,6 +170,7 @@ class ConsoleHub:
             if at >= told_from:
                 events.add(line_of(stamped, calls))
             apply(stamped)
+        self._place_callers()
 
     def _tap_while_read(self) -> None:
         """The links are tapped as long as somebody looks at what they carry."""
@@ -191,10 +192,12 @@ class ConsoleHub:
                 "bytes_received": link.bytes_received,
             }
             self.state.carry(name, traffic)
-        rows = self.state.trajectories.rows
-        for live in self.executor.live_calls():
-            known = rows.get(live.trajectory_id)
-            if known is not None and not known.nursery and live.task is not None:
+
+    def _place_callers(self) -> None:
+        """A task can be asked only while it waits for its call: so this is done often."""
+        unseen = self.state.unplaced
+        for live in self.executor.live_calls() if unseen else ():
+            if live.trajectory_id in unseen and live.task is not None:
                 self.state.place(live.trajectory_id, nursery_of(live.task))
 
     async def _count_processes(self) -> None:

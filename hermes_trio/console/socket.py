@@ -12,6 +12,7 @@ Bytes are rationed by a bucket that fills at :data:`BYTES_PER_S`: what a message
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 import orjson
@@ -91,16 +92,22 @@ class ConsoleSocket:
             return
         await websocket.accept()
         self.connections += 1
+        refused = None
         try:
             await self._admit(websocket)
             with self.hub.watched() as watcher:
                 await _Connection(self.hub, websocket, watcher).run()
-        except _Refused as refused:
-            await websocket.close(refused.code, refused.reason)
-        except WebSocketDisconnect:
+        except* _Refused as group:
+            refused = group.exceptions[0]
+        except* WebSocketDisconnect:
             pass
         finally:
             self.connections -= 1
+        while isinstance(refused, BaseExceptionGroup):
+            refused = refused.exceptions[0]
+        if isinstance(refused, _Refused):
+            with suppress(WebSocketDisconnect):
+                await websocket.close(refused.code, refused.reason)
 
     async def _admit(self, websocket: WebSocket) -> None:
         if self.connections > MAX_WATCHERS:

@@ -77,6 +77,8 @@ class LiveState:
     counters: dict[str, int] = field(factory=dict, init=False)
     calls: dict[int, LiveCall] = field(factory=dict, init=False)
     """Those under way, by number."""
+    unplaced: set[str] = field(factory=set, init=False)
+    """Trajectories of which :meth:`place` has not been told."""
     _ended_since_sample: int = field(default=0, init=False)
     _sampled_at: float | None = field(default=None, init=False)
 
@@ -95,6 +97,7 @@ class LiveState:
             for key in list(table.rows):
                 table.remove(key)
         self.calls.clear()
+        self.unplaced.clear()
         for stamped in snapshot.events:
             self.apply(stamped)
         for call in self.calls.values():  # a message is being packed for microseconds, and none is now
@@ -265,6 +268,7 @@ class LiveState:
 
     def place(self, trajectory: str, nursery: str) -> None:
         """Say under which nursery a trajectory runs."""
+        self.unplaced.discard(trajectory)
         known = self.trajectories.rows.get(trajectory)
         if known is not None and known.nursery != nursery:
             known.nursery = nursery
@@ -362,10 +366,13 @@ class LiveState:
         if known is None and len(self.trajectories.rows) >= self.max_trajectories:
             self._count("not_followed")
             return None
+        if known is None:
+            self.unplaced.add(id_)
         return known or Trajectory(id=id_, started=at, idle_since=at)
 
     def _settle(self, trajectory: Trajectory) -> None:
         if trajectory.is_over:
+            self.unplaced.discard(trajectory.id)
             self.trajectories.remove(trajectory.id)
         else:
             self._touch(trajectory)

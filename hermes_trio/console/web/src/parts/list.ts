@@ -82,8 +82,16 @@ export class VirtualList<R> {
   select(key: string | null, reveal = false): void {
     this.selectedKey = key;
     const index = this.rows.findIndex((row) => this.options.key(row) === key);
-    if (reveal && index >= 0) this.reveal(index);
-    this.draw();
+    this.draw(); // first: the list is as long as its rows only then
+    if (reveal && index >= 0) {
+      this.reveal(index, true);
+      this.draw();
+    }
+  }
+
+  /** The head of a column, for who has more to say there than its name. */
+  head(column: number): HTMLElement {
+    return this.body.querySelectorAll<HTMLElement>("[role=columnheader]")[column]!;
   }
 
   focus(): void {
@@ -175,12 +183,13 @@ export class VirtualList<R> {
     this.draw();
   }
 
-  private reveal(index: number): void {
+  private reveal(index: number, inTheMiddle = false): void {
     const top = index * ROW_PX;
     const { body } = this;
     const seen = body.clientHeight - ROW_PX;
-    if (top < body.scrollTop) body.scrollTop = top;
-    else if (top + ROW_PX > body.scrollTop + seen) body.scrollTop = top + ROW_PX - seen;
+    if (top >= body.scrollTop && top + ROW_PX <= body.scrollTop + seen - (inTheMiddle ? seen / 3 : 0)) return;
+    if (inTheMiddle) body.scrollTop = top - seen / 3;
+    else body.scrollTop = top < body.scrollTop ? top : top + ROW_PX - seen;
   }
 
   private onKey(event: KeyboardEvent): void {

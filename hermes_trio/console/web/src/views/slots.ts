@@ -118,7 +118,6 @@ export class SlotsView implements View {
     setAttribute(element, "data-tone", tile.state === "free" ? "free" : toneOf(tile.state));
     setAttribute(element, "data-state", tile.state);
     setAttribute(element, "data-owner", tile.owner);
-    setAttribute(element, "aria-label", `slot ${tile.name || "without a name yet"}, ${tile.state}${tile.owner ? `, of ${tile.owner}` : ""}`);
     setAttribute(element, "title", `${tile.name || "not leased yet"} · ${tile.state}${tile.owner ? ` · ${tile.owner}` : ""}`);
     setText(element.firstChild!, tile.owner || tile.name || "–");
     setText(element.lastChild!, `${tile.state}${age ? ` ${age}` : ""}`);

@@ -140,6 +140,9 @@ export class TreeView implements View {
       if (rows) rows.push(row);
       else byNursery.set(row[T.nursery], [row]);
     }
+    const unseen = byNursery.get("");
+    byNursery.delete("");
+    if (unseen) byNursery.set("", unseen); // last: those in it are found out one by one
     const nodes: Node[] = [];
     for (const [nursery, rows] of byNursery) this.addNursery(nodes, nursery, rows);
     return nodes;
@@ -153,7 +156,7 @@ export class TreeView implements View {
     const key = `nursery:${nursery}`;
     const open = this.isOpen(key, true);
     nodes.push({
-      key, level: 0, kind: "nursery", name: nursery || "(callers that are gone or not seen yet)", state: "", since: 0,
+      key, level: 0, kind: "nursery", name: nursery || "(their tasks were not seen yet)", state: "", since: 0,
       limit_s: null, waits: `${rows.length} ${rows.length === 1 ? "trajectory" : "trajectories"}`, open, trajectory: "", call: null,
     });
     if (open) for (const row of rows) this.addTrajectory(nodes, row);

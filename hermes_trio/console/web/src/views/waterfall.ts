@@ -20,7 +20,7 @@ export class WaterfallView implements View {
   private readonly chooser: HTMLInputElement;
   private readonly names = h("datalist", { id: "trajectories" });
   private readonly list: VirtualList<CallDetails>;
-  private readonly scale = h("div", { class: "scale", "aria-hidden": "true" });
+  private readonly scale = h("span", { class: "scale", "aria-label": "Phases, over time" });
   private readonly zoom: HTMLSelectElement;
   private readonly note = h("span", { class: "muted count" });
   private chosen = "";
@@ -63,11 +63,11 @@ export class WaterfallView implements View {
           ? teach(`No calls of ${this.chosen} are known`, "They are kept for the trajectories that were used last, from the moment somebody opens the console.")
           : teach("Choose a trajectory", "Its calls are drawn by phase: where the time went, call by call. In the tree, Enter on a row comes here."),
     });
+    this.list.head(5).replaceChildren(this.scale);
     this.element = h(
       "section",
       { class: "view", "aria-label": this.title },
       h("div", { class: "bar" }, this.chooser, this.names, this.zoom, legend, this.note),
-      this.scale,
       this.list.element,
     );
   }
@@ -144,8 +144,11 @@ export class WaterfallView implements View {
   }
 
   private drawScale(isShown: boolean): void {
-    this.scale.hidden = !isShown;
     const span = this.to - this.from;
+    if (!isShown) {
+      this.scale.textContent = "Phases";
+      return;
+    }
     const marks = [0, 0.25, 0.5, 0.75, 1].map((share) => h("span", {}, formatDuration(span * share)));
     if (this.scale.textContent !== marks.map((each) => each.textContent).join("")) this.scale.replaceChildren(...marks);
   }

@@ -1,0 +1,21 @@
+"""The verb ``top``: the trajectories of a running server, the longest wait first."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from hermes_trio.cli.console import add_watch_options, watch
+from hermes_trio.cli.remote import add_remote_parser, run_remote
+
+
+def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
+    """Add the verb and its options."""
+    parser = add_remote_parser(
+        subparsers,
+        "top",
+        line="the trajectories of a running server, the longest wait first",
+        description="Shows the trajectories of a running server, the longest wait first. Leave with Ctrl-C.",
+    )
+    add_watch_options(parser)
+    parser.set_defaults(run=lambda arguments: run_remote(arguments, watch), whole=False)
