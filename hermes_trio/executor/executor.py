@@ -27,6 +27,7 @@ from hermes_trio.executor.results import (
 )
 from hermes_trio.executor.stream import Sent, ToolStream
 from hermes_trio.executor.watch import CallWatch, LiveCall
+from hermes_trio.executor.workspaces import WorkspaceMethods
 from hermes_trio.fleet.calls import CallRecord
 from hermes_trio.fleet.fleet import Fleet, FleetConfig, open_fleet
 from hermes_trio.link.pump import PumpConfig, PumpStatistics
@@ -69,7 +70,7 @@ class ExecutorStatistics:
 _STREAMING = frozenset({Operation.BASH, Operation.BASH_STATEFUL})
 
 
-class Executor(FileMethods):
+class Executor(FileMethods, WorkspaceMethods):
     """Runs tool calls. Made by :func:`open_executor`.
 
     Any number of tasks may call it at once. Calls of one trajectory run one after another, in the order in

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import trio
 from attrs import define, field
@@ -41,7 +41,7 @@ from hermes_trio.telemetry.bus import EventBus
 from hermes_trio.telemetry.events import Event, LeaseChanged, LeaseState, SlotMended, bounded_text
 from hermes_trio.wire.codec import structure_arguments
 from hermes_trio.wire.frames import Lease, Result, SlotId
-from hermes_trio.wire.operations import Operation, SlotAcquired
+from hermes_trio.wire.operations import Operation, SlotAcquired, SlotForked
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +61,10 @@ class _Holder:
     """The last that was told of it, and when."""
     released: trio.Event = field(factory=trio.Event)
     """Set when a release that is under way is over."""
+    forking: bool = False
+    """Its slot is asked for by a fork, which is not its own to take back."""
+    leaving: bool = False
+    """Nobody wants the slot that the fork will bring."""
 
     def renew(self) -> None:
         """Whatever was released before is over; what comes now is a new use of the trajectory's name."""
@@ -124,6 +128,93 @@ class SlotPool:
             self._send(holder, record)
         else:
             holder.pending.append(record)
+
+    def fork(self, trajectory_id: str, into: Sequence[str]) -> CallRecord:
+        """Ask for slots with copies of a trajectory's workspace, on its daemon. The caller waits for the end.
+
+        The calls of the new trajectories wait meanwhile; if there is no fork they end as its error.
+
+        Raises:
+            InvalidInputError: the trajectory has no slot, or one of the others has or waits for one.
+            LostError: the trajectory's slot is gone.
+            UnavailableError: its daemon has too few free slots. Nothing has changed.
+        """
+        trajectory = TrajectoryId(trajectory_id)
+        holder = self._leased(trajectory)
+        children = [TrajectoryId(child) for child in into]
+        for child in children:
+            if child in self._holders:
+                raise InvalidInputError(
+                    f"trajectory {child} has a slot already, or waits for one", field="into"
+                )
+        missing = self._table.fork(trajectory, children)
+        if missing:
+            raise UnavailableError(
+                f"The fork needs {missing} more free slots on daemon {self.daemon(trajectory_id)}."
+            )
+        record = CallRecord(
+            operation=Operation.SLOT_FORK,
+            arguments={"into": list(into)},
+            trajectory_id=trajectory_id,
+            on_done=lambda record: self._forked(children, record),
+        )
+        for child in children:
+            made = _Holder(child, connection=holder.connection, acquiring=record, forking=True)
+            self._holders[child] = made
+            self._tell(made, LeaseState.ACQUIRING)
+        self._send(holder, record)
+        return record
+
+    def _leased(self, trajectory: TrajectoryId) -> _Holder:
+        holder = self._holders.get(trajectory)
+        if holder is not None and holder.lost is not None:
+            raise holder.lost
+        if holder is None or holder.lease is None:
+            raise InvalidInputError(f"trajectory {trajectory} has no slot", field="trajectory_id")
+        return holder
+
+    def _forked(self, children: Sequence[TrajectoryId], record: CallRecord) -> None:
+        leases = _leases_of(record, len(children))
+        for index, child in enumerate(children):
+            holder = self._holders.get(child)
+            if holder is None or holder.acquiring is not record:
+                continue  # the daemon went away in the meantime, and the slot with it
+            holder.acquiring, holder.forking = None, False
+            if leases:
+                self._fork_granted(holder, leases[index])
+            else:
+                assignments = self._table.refused(child)
+                self._end_fork(holder, record)
+                self._begin(assignments)
+
+    def _fork_granted(self, holder: _Holder, lease: Lease) -> None:
+        holder.lease = lease
+        self._table.granted(holder.trajectory)
+        self._tell(holder, LeaseState.LEASED)
+        if holder.leaving:
+            self._give_back(holder, reset=True)
+            return
+        pending, holder.pending = holder.pending, deque()
+        for waiting in pending:
+            self._send(holder, waiting)
+
+    def drop_fork(self, record: CallRecord, into: Sequence[str]) -> None:
+        """Nobody wants what a fork has made, or will have made."""
+        for child in into:
+            holder = self._holders.get(TrajectoryId(child))
+            if holder is None:
+                continue
+            if holder.acquiring is record:
+                holder.leaving = True
+            elif self._table.state(holder.trajectory) is PlaceState.LEASED:
+                self._give_back(holder, reset=True)
+        if record.call_id is None:
+            record.fail(UnavailableError("the fork was given up before it began"))
+
+    def _end_fork(self, holder: _Holder, record: CallRecord) -> None:
+        text = record.result.error if record.result is not None else ""
+        self._fail_pending(holder, record.error or UnavailableError(text))
+        self._forget(holder)
 
     def grant(self, record: CallRecord, limit_bytes: int) -> None:
         """Welcome a call's output up to this byte."""
@@ -189,6 +280,7 @@ class SlotPool:
             record.fail(gone)
         match self._table.state(trajectory):
             case PlaceState.WAITING | PlaceState.ACQUIRING:
+                holder.leaving = True
                 self._give_up_waiting(holder)
             case PlaceState.LEASED:
                 self._give_back(holder, reset=reset)
@@ -249,6 +341,11 @@ class SlotPool:
         del self._connections[name]
         for trajectory in self._table.remove_daemon(name):
             self._lose(self._holders[trajectory], f"daemon {name}, which held its workspace, is gone")
+        for holder in [h for h in self._holders.values() if h.forking and h.connection is connection]:
+            # It was put back into the queue, but an empty workspace is not what it is to have.
+            self._table.withdraw(holder.trajectory)
+            self._fail_pending(holder, SandboxLostError(f"daemon {name}, which forked for it, is gone"))
+            self._forget(holder)
         self._begin(self._table.assignments())
 
     def fleet_unreachable(self, reason: str) -> None:
@@ -353,7 +450,7 @@ class SlotPool:
 
     def _give_up_waiting(self, holder: _Holder) -> None:
         """The last one who wanted this trajectory's slot has left: leave nothing behind."""
-        if holder.pending:
+        if holder.pending or holder.forking:
             return
         if self._table.withdraw(holder.trajectory):
             self._forget(holder)
@@ -439,6 +536,23 @@ def _lease_of(result: Result) -> Lease:
     except InvalidInputError as exc:
         raise RemoteProtocolError(f"not the report of an acquired slot: {exc}") from exc
     return Lease(slot=SlotId(acquired.slot), epoch=acquired.epoch)
+
+
+def _leases_of(forking: CallRecord, count: int) -> list[Lease]:
+    """The same of a fork; none when there was no fork."""
+    result = forking.result
+    if result is None or result.provenance is not Provenance.OK:
+        return []
+    try:
+        forked = structure_arguments(SlotForked, result.data)
+    except InvalidInputError as exc:
+        raise RemoteProtocolError(f"not the report of a fork: {exc}") from exc
+    if not len(forked.slots) == len(forked.epochs) == count:
+        raise RemoteProtocolError(
+            f"the fork was for {count} trajectories, and made {len(forked.slots)} slots"
+        )
+    pairs = zip(forked.slots, forked.epochs, strict=True)
+    return [Lease(slot=SlotId(slot), epoch=epoch) for slot, epoch in pairs]
 
 
 def _is_given_back(release: CallRecord) -> bool:

@@ -22,6 +22,7 @@ return the assignments that follow; the caller does the I/O.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from enum import Enum
 from typing import NewType
 
@@ -206,6 +207,28 @@ class SlotTable:
         self._counts[PlaceState.WAITING] += 1
         self._queue[trajectory] = None
         return self._assign()
+
+    def fork(self, trajectory: TrajectoryId, into: Sequence[TrajectoryId]) -> int:
+        """Takes places for these on the daemon of a trajectory that is LEASED: all are ACQUIRING then.
+
+        Returns how many free places are missing; with any, nothing has changed.
+        """
+        name = self._expect(trajectory, PlaceState.LEASED).daemon
+        assert name is not None
+        daemon = self._daemons[name]
+        known = [child for child in into if child in self._places]
+        if known:
+            raise ValueError(f"trajectory {known[0]!r} is {self._places[known[0]].state.value}")
+        missing = len(into) - (0 if daemon.draining else daemon.free)
+        if missing > 0:
+            return missing
+        for child in into:
+            daemon.trajectories[child] = None
+            self._places[child] = _Place(PlaceState.ACQUIRING, name)
+            self._counts[PlaceState.ACQUIRING] += 1
+        if daemon.free < 1:
+            self._open.pop(name, None)
+        return 0
 
     def withdraw(self, trajectory: TrajectoryId) -> bool:
         """A trajectory no longer waits. False: it does not merely wait (any more); nothing happened."""

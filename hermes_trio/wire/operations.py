@@ -25,6 +25,9 @@ class Operation(StrEnum):
     SLOT_QUIESCE = "slot.quiesce"
     """Answered when nothing runs in the slot any more."""
     SLOT_FORK = "slot.fork"
+    """Slots for other trajectories, with copies of this one's workspace. Result data: :class:`SlotForked`."""
+    SLOT_RESET = "slot.reset"
+    """A fresh workspace, in the same slot."""
     SLOT_STATUS = "slot.status"
     """What runs in a slot now; does not wait for the calls there. Result data: :class:`SlotStatusReport`."""
 
@@ -95,6 +98,26 @@ class SlotStatusReport:
     """The beginnings of their command lines."""
     total: int = 0
     """How many there are in all."""
+
+
+@frozen(kw_only=True)
+class SlotForkArguments:
+    """``into``: the trajectories that get a copy; none of them may have a slot already."""
+
+    into: tuple[str, ...]
+
+
+@frozen(kw_only=True)
+class SlotForked:
+    """The new slots with their epochs, in the order of ``into``: all, or the fork has failed."""
+
+    slots: tuple[str, ...]
+    epochs: tuple[int, ...]
+
+
+@frozen(kw_only=True)
+class SlotResetArguments:
+    """No fields: the workspace is as it was when it was made, on the same base."""
 
 
 @frozen(kw_only=True)

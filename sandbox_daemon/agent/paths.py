@@ -88,6 +88,12 @@ class Workspace:
         self.descriptor = os.open(root, DIRECTORY)
         self._counter = 0
 
+    def reopen(self) -> None:
+        """Another tree was mounted at its path."""
+        fresh = os.open(self._root, DIRECTORY)
+        os.dup2(fresh, self.descriptor, inheritable=False)
+        os.close(fresh)
+
     def open_directory(self, path: bytes) -> int:
         """For a command's working directory."""
         return self._open(path, DIRECTORY)

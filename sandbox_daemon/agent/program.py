@@ -153,6 +153,7 @@ class Agent:
             protocol.TERMINAL: self._terminal,
             protocol.INTERRUPT: self._interrupt,
             protocol.HOLDERS: self._holders,
+            protocol.REOPEN: self._reopen,
         }
 
     def serve(self) -> None:
@@ -323,6 +324,13 @@ class Agent:
         leader = self._herd.leader(fixed[0])
         mask = sessions.held(leader) if leader > 0 else 0
         self._socket.send(protocol.pack(protocol.HELD, call_id, (mask,)))
+
+    def _reopen(
+        self, call_id: int, fixed: tuple[int, ...], strings: list[bytes], descriptors: list[int]
+    ) -> None:
+        self._workspace.reopen()
+        os.fchdir(self._workspace.descriptor)
+        self._socket.send(protocol.pack(protocol.REOPENED, call_id))
 
     def _report(self, ended: list[commands.Command]) -> None:
         for command in ended:

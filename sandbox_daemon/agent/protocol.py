@@ -30,6 +30,8 @@ SESSION = 32
 TERMINAL = 33
 INTERRUPT = 34
 HOLDERS = 35
+REOPEN = 8
+"""Another workspace was laid over the one that was there."""
 
 # agent -> daemon
 HELLO = 64
@@ -41,6 +43,7 @@ SURVEYED = 69
 TERMINAL_MADE = 96
 HELD = 97
 INTERRUPTED = 98
+REOPENED = 70
 
 # why a FAILED
 REASON_OS = 0
@@ -84,6 +87,8 @@ _FIXED = {
     READ: struct.Struct("!QQB"),  # offset, bytes at most, flags
     WRITE: struct.Struct("!B"),  # 1: content in the descriptor
     SURVEY: struct.Struct("!"),
+    REOPEN: struct.Struct("!"),
+    REOPENED: struct.Struct("!"),
     HELLO: struct.Struct(
         "!HIIIQB"
     ),  # version, pid, uid, gid, effective capabilities, no_new_privs | seccomp << 1

@@ -157,6 +157,14 @@ class SlotGroup:
         if self._unified is not None:
             (self._unified / "cgroup.kill").write_text("1")
 
+    def is_alone(self, pid: int) -> bool:
+        """Whether the kernel says that this process is all that lives in the slot; without groups: no."""
+        if self._unified is None:
+            return False
+        groups = [entry.path for entry in os.scandir(self._unified) if entry.is_dir()]
+        found = [(Path(group) / "cgroup.procs").read_text().split() for group in groups]
+        return [number for numbers in found for number in numbers] == [str(pid)]
+
     def populated(self) -> bool:
         """Whether anything in the slot lives, as far as the v2 tree tells."""
         if self._unified is None:

@@ -35,6 +35,7 @@ def described(candidate: Isolation, answers: Mapping[str, bool], setting: Settin
         "identity": _identity(candidate.level, setting),
         "system calls": "seccomp filter" if candidate.seccomp else "none",
         "network": _network(candidate),
+        "workspaces": "overlayfs, layers shared" if candidate.layers else "copied",
         **_limits(candidate, answers, setting),
     }
     missing = [*candidate.missing, *_open_network(candidate, answers), *_unbounded(mechanisms, setting)]
@@ -45,6 +46,12 @@ def no_volumes(why: str, mend: str = "") -> Missing:
     """The sentence for a host without volumes."""
     default = "Give the daemon /dev/loop-control, or put the data directory on a file system of its own."
     return Missing(name="disk limit", why=why.rstrip(" ."), mend=mend or default)
+
+
+def no_layers(why: str) -> Missing:
+    """The sentence for a host whose workspaces are copied."""
+    mend = "Use Linux 5.19 or newer with overlayfs, so that bases are shared and a fork copies nothing."
+    return Missing(name="shared layers", why=why.rstrip(" ."), mend=mend)
 
 
 def _containment(level: Level, setting: Setting) -> str:

@@ -65,6 +65,7 @@ class Isolation:
         bwrap: absolute path of bubblewrap; empty below level ``ns``.
         seccomp: whether the kernel takes our filter on this machine.
         volumes: whether each slot can have a file system of its own.
+        layers: whether workspaces can lie on layers that slots share (overlayfs with maps of owners).
     """
 
     level: Level
@@ -74,6 +75,7 @@ class Isolation:
     bwrap: str = ""
     seccomp: bool = False
     volumes: bool = False
+    layers: bool = False
 
 
 def cuts_network(isolation: Isolation) -> bool:

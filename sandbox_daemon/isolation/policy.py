@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Container
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from attrs import frozen
 
@@ -61,6 +61,45 @@ class SlotLimits:
     tmp_bytes: int = 256 * _MIB
 
 
+@frozen
+class LayerSource:
+    """A layer below a workspace: a folder on a device."""
+
+    device: str
+    path: str
+
+
+@frozen
+class Bind:
+    """A folder of the host to mount."""
+
+    source: str
+    target: str
+
+
+@frozen
+class Device:
+    """A file system on a device to mount; its owners go through ``idmap``, -1: as they are."""
+
+    source: str
+    target: str
+    idmap: int = -1
+    read_only: bool = False
+
+
+@frozen
+class Overlay:
+    """A workspace on layers: ``lower`` from top to bottom, all of it below :data:`STAGE`."""
+
+    target: str
+    lower: tuple[str, ...]
+    upper: str
+    work: str
+
+
+Mount: TypeAlias = Bind | Device | Overlay
+
+
 @frozen(kw_only=True)
 class Launch:
     """One agent's launch.
@@ -69,6 +108,8 @@ class Launch:
         level: level of isolation.
         workspace: the slot's folder, on its device or, without one, on the host.
         device: of the file system that the workspace is on; empty: the host's.
+        idmap: the map of owners that its mounts go through; -1: none.
+        layers: what lies below the workspace, from bottom to top; needs a device.
         etc: the folder for ``/etc``; level ``ns`` only.
         etc_binds: names below ``/etc`` to bind from the host.
         layout: the system's top-level folders.
@@ -94,6 +135,8 @@ class Launch:
     limits: SlotLimits = SlotLimits()
     private: bool = False
     device: str = ""
+    idmap: int = -1
+    layers: tuple[LayerSource, ...] = ()
 
     @property
     def staged(self) -> bool:
@@ -107,10 +150,35 @@ _STAGED_ETC: Final = f"{STAGE}/etc"
 _STAGED_SLOT: Final = f"{STAGE}/slot"
 
 
-def stage(launch: Launch) -> tuple[tuple[str, str], ...]:
-    """Folders and devices to mount, and where below :data:`STAGE`."""
-    source = launch.device or os.path.dirname(launch.workspace)
-    return ((launch.etc, _STAGED_ETC), (source, _STAGED_SLOT)) if launch.staged else ()
+_STAGED_MERGED: Final = f"{STAGE}/workspace"
+
+
+def stage(launch: Launch) -> tuple[Mount, ...]:
+    """What to mount below :data:`STAGE`, in this order."""
+    if not launch.staged:
+        return ()
+    etc = Bind(launch.etc, _STAGED_ETC)
+    if not launch.device:
+        return (etc, Bind(os.path.dirname(launch.workspace), _STAGED_SLOT))
+    overlay = (overlay_of(launch),) if launch.layers else ()
+    return (etc, *parts(launch), *overlay)
+
+
+def parts(launch: Launch) -> tuple[Device, ...]:
+    """The devices that a workspace consists of: its own, and those of its layers."""
+    own = Device(launch.device, _STAGED_SLOT, launch.idmap)
+    layers = [
+        Device(layer.device, f"{STAGE}/{index}", launch.idmap, read_only=True)
+        for index, layer in enumerate(launch.layers)
+    ]
+    return (own, *layers)
+
+
+def overlay_of(launch: Launch) -> Overlay:
+    """A workspace with layers."""
+    lower = [f"{STAGE}/{index}{layer.path}" for index, layer in enumerate(launch.layers)]
+    upper = _STAGED_SLOT + launch.workspace
+    return Overlay(_STAGED_MERGED, tuple(reversed(lower)), upper, f"{os.path.dirname(upper)}/work")
 
 
 def root_inside(launch: Launch) -> str:
@@ -174,6 +242,8 @@ def _sources(launch: Launch) -> tuple[str, str]:
     """Where bubblewrap finds ``/etc`` and the workspace."""
     if not launch.staged:
         return launch.etc, launch.workspace
+    if launch.layers:
+        return _STAGED_ETC, _STAGED_MERGED
     inside = launch.workspace if launch.device else "/" + os.path.basename(launch.workspace)
     return _STAGED_ETC, _STAGED_SLOT + inside
 

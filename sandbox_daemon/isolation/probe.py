@@ -22,11 +22,12 @@ from attrs import evolve
 from hermes_trio.errors import HermesTrioError, UnavailableError
 from hermes_trio.wire.operations import BashArguments
 from sandbox_daemon.isolation import suite
-from sandbox_daemon.isolation.findings import described, no_volumes
+from sandbox_daemon.isolation.findings import described, no_layers, no_volumes
 from sandbox_daemon.isolation.host import find_bwrap, find_interpreter
 from sandbox_daemon.isolation.levels import Isolation, Level, Missing, Policy
 from sandbox_daemon.isolation.seccomp import build_filter
-from sandbox_daemon.isolation.volumes import VolumeMaker
+from sandbox_daemon.isolation.trial import try_overlay
+from sandbox_daemon.isolation.volumes import Volume, VolumeMaker
 from sandbox_daemon.slots.pool import Outcome, SlotPoolConfig, open_slot_pool
 
 __all__ = ["Isolation", "Level", "Missing", "Policy", "probe"]
@@ -153,14 +154,27 @@ def _with_volumes(candidate: Isolation, folder: Path) -> Isolation:
     try:
         maker = VolumeMaker(folder, size_bytes=suite.LIMITS.disk_bytes, max_files=suite.LIMITS.max_files)
         try:
-            maker.make().close()
+            volume = maker.make()
+            try:
+                layers = _layers(candidate, volume)
+            finally:
+                volume.close()
         finally:
             maker.close()
     except UnavailableError as error:
         return evolve(candidate, missing=(no_volumes(str(error).removesuffix(error.mend), error.mend),))
     except OSError as error:
         return evolve(candidate, missing=(no_volumes(f"no loop device: {error.strerror}"),))
-    return evolve(candidate, volumes=True)
+    return evolve(candidate, volumes=True, layers=not layers, missing=(*candidate.missing, *layers))
+
+
+def _layers(candidate: Isolation, volume: Volume) -> tuple[Missing, ...]:
+    """Nothing, when a workspace can lie on a layer here."""
+    try:
+        try_overlay(volume, interpreter=candidate.interpreter)
+    except (OSError, UnavailableError) as error:
+        return (no_layers(error.strerror or str(error) if isinstance(error, OSError) else str(error)),)
+    return ()
 
 
 def _unmountable(level: Level) -> tuple[Missing, ...]:

@@ -17,7 +17,6 @@ Source: loop(4), linux/loop.h, linux/fs.h, ext4(5), fsopen(2), mke2fs(8).
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import fcntl
 import os
@@ -30,14 +29,8 @@ from typing import Final
 from attrs import define
 
 from hermes_trio.errors import UnavailableError
+from sandbox_daemon.isolation.mounts import FILE_SYSTEM, open_device
 
-FILE_SYSTEM: Final = "ext4"
-MOUNT_OPTIONS: Final = ("noinit_itable", "nobarrier")
-
-_FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432
-_SET_FLAG, _SET_STRING, _CREATE = 0, 1, 6
-_CLOEXEC: Final = 1
-_NOSUID_NODEV: Final = 0x2 | 0x4
 _LOOP_GET_FREE: Final = 0x4C82
 _LOOP_CONFIGURE: Final = 0x4C0A
 _AUTOCLEAR: Final = 4
@@ -48,8 +41,6 @@ _BLOCK_BYTES: Final = 4096
 _MKFS_LIMIT_S: Final = 30.0
 _LOOP_ATTEMPTS: Final = 1000
 """Each lost race for a free device means that somebody else got one."""
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 @define(eq=False)
@@ -75,6 +66,15 @@ class Volume:
         status = os.fstatvfs(self._mount)
         blocks = 1 - status.f_bfree / max(1, status.f_blocks)
         return max(blocks, 1 - status.f_ffree / max(1, status.f_files))
+
+    def damaged(self) -> bool:
+        """Whether the kernel met an error in it: of the host's disk, most likely, and once is enough."""
+        path = f"/sys/fs/{FILE_SYSTEM}/{os.path.basename(self.device)}/errors_count"
+        try:
+            with open(path, "rb") as file:
+                return int(file.read()) > 0
+        except (OSError, ValueError):
+            return False  # this kernel does not tell
 
     def close(self) -> None:
         """Lets go of it and of what is in it. Blocking, possibly long."""
@@ -115,7 +115,7 @@ class VolumeMaker:
         finally:
             os.close(image)
         try:
-            return Volume(device, loop, _mount_detached(device), self._size)
+            return Volume(device, loop, open_device(device), self._size)
         except BaseException:
             os.close(loop)
             raise
@@ -188,25 +188,3 @@ def _attach(image: int) -> tuple[int, str]:
     finally:
         os.close(control)
     raise OSError(errno.EBUSY, "no free loop device")
-
-
-def _mount_detached(device: str) -> int:
-    """A descriptor of the mounted file system's root; the mount is attached nowhere."""
-    context = _call(_FSOPEN, FILE_SYSTEM.encode(), _CLOEXEC)
-    try:
-        _call(_FSCONFIG, context, _SET_STRING, b"source", os.fsencode(device), 0)
-        for option in MOUNT_OPTIONS:
-            _call(_FSCONFIG, context, _SET_FLAG, option.encode(), None, 0)
-        _call(_FSCONFIG, context, _CREATE, None, None, 0)
-        return _call(_FSMOUNT, context, _CLOEXEC, _NOSUID_NODEV)
-    finally:
-        os.close(context)
-
-
-def _call(number: int, *arguments: int | bytes | None) -> int:
-    words = [ctypes.c_long(word) if isinstance(word, int) else ctypes.c_char_p(word) for word in arguments]
-    result = _libc.syscall(ctypes.c_long(number), *words)
-    if result < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
-    return int(result)

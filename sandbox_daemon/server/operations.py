@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 
 import trio
 
-from hermes_trio.errors import InvalidInputError, Provenance
+from hermes_trio.errors import InvalidInputError, Provenance, UnavailableError
 from hermes_trio.wire.codec import structure_arguments, unstructure
 from hermes_trio.wire.frames import Call, Lease
 from hermes_trio.wire.operations import (
@@ -21,8 +21,11 @@ from hermes_trio.wire.operations import (
     ReadFileArguments,
     SlotAcquireArguments,
     SlotAcquired,
+    SlotForkArguments,
+    SlotForked,
     SlotReleaseArguments,
     SlotReleased,
+    SlotResetArguments,
     SlotStatusArguments,
     StatefulArguments,
     WriteFileArguments,
@@ -126,6 +129,27 @@ class Operations:
         await trio.lowlevel.checkpoint()
         return _report(self._pool.status(lease))
 
+    async def _fork(self, call: Call) -> Outcome:
+        arguments = _checked(SlotForkArguments, call)
+        _check_names(arguments.into)
+        try:
+            leases = await self._pool.fork(self._lease(call), owner=self._owner, into=arguments.into)
+        except UnavailableError as exc:
+            await trio.lowlevel.checkpoint()
+            return Outcome(provenance=Provenance.UNAVAILABLE, error=str(exc))
+        self._leases.update(leases)
+        slots, epochs = (tuple(getattr(lease, name) for lease in leases) for name in ("slot", "epoch"))
+        return _report(SlotForked(slots=slots, epochs=epochs))
+
+    async def _reset(self, call: Call) -> Outcome:
+        _checked(SlotResetArguments, call)
+        try:
+            await self._pool.reset(self._lease(call))
+        except UnavailableError as exc:
+            await trio.lowlevel.checkpoint()
+            return Outcome(provenance=Provenance.UNAVAILABLE, error=str(exc))
+        return Outcome()
+
     async def _bash(self, call: Call, *, sink: Sink | None = None) -> Outcome:
         arguments = _checked(BashArguments, call)
         limit_s = call.limit_s or DEFAULT_LIMIT_S
@@ -168,6 +192,8 @@ _HANDLERS: Mapping[str, Callable[[Operations, Call], Awaitable[Outcome]]] = {
     Operation.SLOT_RELEASE: Operations._release,
     Operation.SLOT_QUIESCE: Operations._quiesce,
     Operation.SLOT_STATUS: Operations._status,
+    Operation.SLOT_FORK: Operations._fork,
+    Operation.SLOT_RESET: Operations._reset,
     Operation.BASH: Operations._bash,
     Operation.BASH_STATEFUL: Operations._bash_stateful,
     Operation.READ_FILE: Operations._read_file,
@@ -199,6 +225,11 @@ OFFERED: tuple[str, ...] = tuple(_HANDLERS)
 
 def _checked(kind: type[T], call: Call) -> T:
     return structure_arguments(kind, call.arguments)
+
+
+def _check_names(into: tuple[str, ...]) -> None:
+    if not into or len(set(into)) != len(into):
+        raise InvalidInputError("must name one trajectory or more, each once", field="into")
 
 
 def _named_lease(call: Call) -> Lease:

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import platform
+from functools import partial
 from typing import Final
 
 import trio
@@ -15,13 +16,15 @@ from hermes_trio.wire.frames import SlotId
 from sandbox_daemon.agent import protocol
 from sandbox_daemon.isolation.cgroups import SlotGroup
 from sandbox_daemon.isolation.launch import AgentProcess, start_agent
-from sandbox_daemon.isolation.policy import Launch, configuration
+from sandbox_daemon.isolation.policy import WORKSPACE, Launch, configuration, overlay_of, parts
+from sandbox_daemon.isolation.staging import remount
 from sandbox_daemon.process.kill import kill_slot
 from sandbox_daemon.process.link import AgentLink
 from sandbox_daemon.process.outcome import AgentLostError, AgentStartError
 from sandbox_daemon.slots.sharing import SharedLock
 from sandbox_daemon.slots.storage import DataDirectory
 from sandbox_daemon.terminal.book import SessionBook
+from sandbox_daemon.workspaces.layers import Stack
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +73,8 @@ class Cell:
     _starting: trio.Lock = field(factory=trio.Lock)
     lost: bool = False
     """It could not be shown dead: to be quarantined."""
+    pristine: bool = False
+    """It was renewed, and nobody has had a turn since."""
 
     def __repr__(self) -> str:
         pid = self.agent.pid if self.agent else None
@@ -80,24 +85,87 @@ class Cell:
         """Whether the agent that runs now has the host's network."""
         return self.agent is not None and self.agent.launch.network
 
-    async def renew(self, *, network: bool) -> None:
-        """Kill, fresh folder, fresh agent, and the proof that both are empty.
+    async def renew(self, *, network: bool, stack: Stack = ()) -> None:
+        """Kill, fresh folder on these layers, fresh agent, and the proof that nothing is in either.
 
         Cancellation: poisons; the slot must be renewed again before use.
 
         Raises:
             AgentStartError, AgentLostError: it is not proven; quarantine it.
         """
+        self.pristine = False
         await self.stop()
         self.sessions.forget()
         self.storage.discard_slot(self.slot)
+        self.storage.set_stack(self.slot, stack)
+        await self._make_folder()
+        await self.start(network=network)
+        await self._check_fresh()
+        self.pristine = True
+
+    async def _make_folder(self) -> None:
+        await trio.lowlevel.checkpoint()
         if self.storage.wants_volume(self.slot):
             await trio.to_thread.run_sync(self.storage.make_volume, self.slot)
-        self.storage.make_slot(self.slot, self.template.uid)
-        await self.start(network=network)
+        try:
+            self.storage.make_slot(self.slot, self.template.uid)
+        except OSError:  # a volume on a disk that had no room when it was written out, or worse
+            if not self.storage.has_volume(self.slot):
+                raise
+            await trio.to_thread.run_sync(self.storage.make_volume, self.slot)
+            self.storage.make_slot(self.slot, self.template.uid)
+
+    async def _check_fresh(self) -> None:
         processes, entries = await self.survey()
+        if self.storage.table.stack(self.slot):
+            entries = not self.storage.is_empty(self.slot)  # what lies below it is no news
         if processes or entries:
             raise AgentStartError(f"a fresh slot has {processes} processes, and files: {bool(entries)}")
+
+    async def calm(self) -> None:
+        """Nothing but the agent runs in the slot when this returns, and perhaps not even that.
+
+        Cancellation: shielded, at most 4 s.
+
+        Raises:
+            AgentLostError: it could not be shown dead.
+        """
+        await self.end_sessions("the workspace was forked")
+        if self.agent is None or self.link is None or not self.group.is_alone(self.agent.pid):
+            await self.stop()
+
+    async def relay(self, *, network: bool) -> None:
+        """Shows a slot that is calm the layers that were put below it.
+
+        An agent that lives has them laid over its workspace, in a millisecond; nothing else is in there.
+
+        Cancellation: poisons; the slot must be renewed before use.
+
+        Raises:
+            AgentStartError, AgentLostError: it does not see them; quarantine it.
+        """
+        agent, link = self.agent, self.link
+        alive = agent is not None and link is not None and self.network == network
+        if alive and await self._lay_over(agent, link):
+            await trio.lowlevel.checkpoint()
+            return
+        await self.stop()  # an agent that sees what was there before must not live
+        await self.start(network=network)
+
+    async def _lay_over(self, agent: AgentProcess | None, link: AgentLink | None) -> bool:
+        assert agent is not None
+        assert link is not None
+        launch = self._launch(network=self.network)
+        mount = partial(remount, parts(launch), overlay_of(launch), pid=agent.pid, path=WORKSPACE)
+        try:
+            await trio.to_thread.run_sync(mount)
+            with trio.move_on_after(_SURVEY_LIMIT_S):
+                answer = await link.ask(protocol.REOPEN)
+                return answer.kind == protocol.REOPENED
+        except (OSError, AgentLostError) as error:  # no right to enter its namespace: a fresh agent will do
+            logger.info("%s needs a fresh agent: %s", self.slot, error)
+            await trio.lowlevel.checkpoint()
+        return False
 
     async def rest(self) -> None:
         """Kill and an empty folder, without an agent; :meth:`renew` makes it usable.
@@ -107,9 +175,11 @@ class Cell:
         Raises:
             AgentLostError: it could not be shown dead; quarantine it.
         """
+        self.pristine = False
         await self.stop()
         self.sessions.forget()
         self.storage.discard_slot(self.slot)
+        self.storage.set_stack(self.slot, ())
 
     async def start(self, *, network: bool) -> None:
         """Starts an agent on the folder as it is.
@@ -120,8 +190,7 @@ class Cell:
             AgentStartError: it did not come up.
         """
         assert self.agent is None
-        device, workspace = self.storage.location(self.slot)
-        launch = evolve(self.template, network=network, device=device, workspace=workspace)
+        launch = self._launch(network=network)
         message = configuration(
             launch,
             machine=os.uname().machine,
@@ -135,6 +204,16 @@ class Cell:
         self.agent = agent
         self.link = AgentLink(agent.sock, name=self.slot)
         self.nursery.start_soon(self.link.pump, name=f"pump of {self.slot}")
+
+    def _launch(self, *, network: bool) -> Launch:
+        place = self.storage.location(self.slot)
+        return evolve(
+            self.template,
+            network=network,
+            device=place.device,
+            workspace=place.workspace,
+            layers=place.layers,
+        )
 
     async def stop(self) -> None:
         """Kills everything in the slot.

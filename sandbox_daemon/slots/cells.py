@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 import trio
-from attrs import define, field
+from attrs import define, evolve, field
 
 from hermes_trio.errors import UnavailableError
 from hermes_trio.wire.frames import SlotId
@@ -19,6 +19,7 @@ from sandbox_daemon.isolation.cgroups import SlotGroup
 from sandbox_daemon.isolation.etc import write_etc
 from sandbox_daemon.isolation.findings import Setting
 from sandbox_daemon.isolation.host import read_layout, untraversable
+from sandbox_daemon.isolation.idmaps import open_idmaps
 from sandbox_daemon.isolation.levels import Isolation, Level
 from sandbox_daemon.isolation.policy import Launch, SlotLimits, bounds
 from sandbox_daemon.isolation.uids import reserve_uids
@@ -139,7 +140,12 @@ def open_site(config: SlotPoolConfig, isolation: Isolation) -> Iterator[Site]:
         names = [SlotId(f"slot_{index}") for index in range(config.slots)]
         launches = {slot: launch(slot, uid) for slot, uid in zip(names, uids, strict=True)}
         if isolation.volumes and config.limits.disk_bytes:
-            storage.use_volumes(size_bytes=config.limits.disk_bytes, max_files=config.limits.max_files)
+            layered = isolation.layers
+            storage.use_volumes(
+                size_bytes=config.limits.disk_bytes, max_files=config.limits.max_files, idmapped=layered
+            )
+            if layered:
+                launches = _mapped(stack, launches, isolation.interpreter)
         tree = stack.enter_context(open_groups(config.data_dir))
         groups = _slot_groups(stack, tree, config.limits, names)
         yield Site(
@@ -151,6 +157,17 @@ def open_site(config: SlotPoolConfig, isolation: Isolation) -> Iterator[Site]:
             code_fd=code_fd,
             worker_fd=worker_fd,
         )
+
+
+def _mapped(
+    stack: contextlib.ExitStack, launches: Mapping[SlotId, Launch], interpreter: str
+) -> dict[SlotId, Launch]:
+    """The launches with their maps of owners."""
+    uids = [launch.uid for launch in launches.values() if launch.uid is not None]
+    maps = open_idmaps(uids, interpreter=interpreter)
+    for descriptor in maps.values():
+        stack.callback(os.close, descriptor)
+    return {slot: evolve(launch, idmap=maps[launch.uid or 0]) for slot, launch in launches.items()}
 
 
 def _setting(tree: Groups) -> Setting:

@@ -2,7 +2,7 @@
 
 ::
 
-    slots/3/      workspace/ (and tmp/ below level ns), both the slot's own
+    slots/3/      workspace/ (and tmp/ below level ns), both the slot's own; work/ is an overlay's
     trash/        what is thrown away; a reset only renames into it
     rubble/       pieces of what is being deleted; there may be a million of them
 
@@ -53,6 +53,15 @@ class Ground:
             (folder / name).mkdir(mode=0o700)
             if uid is not None:
                 os.chown(folder / name, uid, uid)
+
+    def prepare_overlay(self, slot: str) -> None:
+        """The folder beside the workspace that an overlay needs; out of the slot's sight and reach."""
+        (self.folder(slot) / "work").mkdir(mode=0o700, exist_ok=True)
+
+    def is_empty(self, slot: str) -> bool:
+        """Whether the slot has written nothing: a file that was removed from a layer is something."""
+        with os.scandir(self.folder(slot) / "workspace") as entries:
+            return next(entries, None) is None
 
     def mend(self, slot: str) -> None:
         """Opens or makes again what a slot has closed or removed of its own; no agent could start there."""

@@ -38,6 +38,7 @@ from sandbox_daemon.slots.stateful import run_stateful
 from sandbox_daemon.slots.table import Grant, SlotState, SlotTable, StaleLeaseError, User
 from sandbox_daemon.slots.turn import Turn
 from sandbox_daemon.slots.work import Terms, run_bash, run_quiesce, run_read, run_write
+from sandbox_daemon.slots.workspaces import WorkspaceMethods
 
 __all__ = [
     "Outcome",
@@ -97,7 +98,7 @@ class SlotPoolStatistics:
     trash: int
 
 
-class SlotPool:
+class SlotPool(WorkspaceMethods):
     """Slots to lease. Made by :func:`open_slot_pool`."""
 
     def __init__(

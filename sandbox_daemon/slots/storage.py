@@ -7,6 +7,7 @@
     etc/          the slots' /etc
     agents/       which agents run, for the next daemon to end those that a killed one left
     volumes/      files of volumes, for the moment in which they have a name
+    bases/        task bases, by digest; the only thing here that outlives its daemon
     slots/ trash/ rubble/     see ``ground.py``; with volumes, those of each slot are in its volume
 
 What a daemon that was killed left behind is renamed into the trash by the next and deleted there.
@@ -24,18 +25,47 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
+from attrs import frozen
+
 from hermes_trio.errors import UnavailableError
+from sandbox_daemon.isolation.etc import INNER_UID
+from sandbox_daemon.isolation.policy import LayerSource
 from sandbox_daemon.isolation.volumes import Volume, VolumeMaker
 from sandbox_daemon.slots.ground import Ground
 from sandbox_daemon.slots.ledger import Ledger
+from sandbox_daemon.workspaces.layers import LayerId, LayerTable, Stack
 
-_FOLDERS = ("agents", "volumes")
+_FOLDERS = ("agents", "volumes", "bases")
 _CROWDED: Final = 1 / 8
 """A volume in which more than this is in use after a reset is given up for a fresh one: the next trajectory
 need not wait until it is deleted, and the host gets its disk back. One that holds less is used again."""
 
 
 _CLOSERS: Final = 16
+
+
+@frozen(kw_only=True)
+class Location:
+    """Where a slot's workspace is.
+
+    Args:
+        device: of its volume; empty: it has none.
+        workspace: its path there, without a volume its path here.
+        layers: what lies below it, from bottom to top.
+    """
+
+    device: str
+    workspace: str
+    layers: tuple[LayerSource, ...] = ()
+
+
+@frozen(kw_only=True)
+class Sealed:
+    """A layer: a folder of a volume that nobody writes to any more."""
+
+    volume: Volume
+    ground: Ground
+    folder: Path
 
 
 class DataDirectory:
@@ -52,52 +82,156 @@ class DataDirectory:
         self._retired: list[tuple[Volume, Ground]] = []
         """Emptied and closed by whoever empties the trash, and by nobody else."""
         self._emptying = threading.Lock()
+        self.table = LayerTable()
+        self._sealed: dict[LayerId, Sealed] = {}
+        self._idmapped = False
+        self._bases: dict[LayerId, str] = {}
 
     def __repr__(self) -> str:
         return f"<DataDirectory {self.root} epoch {self.epoch}>"
 
-    def use_volumes(self, *, size_bytes: int, max_files: int) -> None:
-        """From now on each slot gets a volume of its own. ``UnavailableError`` when the host has none."""
+    def use_volumes(self, *, size_bytes: int, max_files: int, idmapped: bool = False) -> None:
+        """From now on each slot gets a volume of its own. ``UnavailableError`` when the host has none.
+
+        Args:
+            size_bytes: of each.
+            max_files: of each.
+            idmapped: what is on a volume belongs to ``INNER_UID``, and mounts show it as the slot's; that is
+                what makes it a layer for others.
+        """
         self._maker = VolumeMaker(self.root / "volumes", size_bytes=size_bytes, max_files=max_files)
+        self._idmapped = idmapped
+
+    @property
+    def layered(self) -> bool:
+        """Whether workspaces can lie on layers here; else they are copied."""
+        return self._idmapped
 
     def wants_volume(self, slot: str) -> bool:
         """Whether :meth:`make_volume` must come before :meth:`make_slot`."""
         held = self._volumes.get(slot)
-        return self._maker is not None and (held is None or held[0].used() > _CROWDED)
+        if self._maker is None:
+            return False
+        return held is None or held[0].used() > _CROWDED or held[0].damaged()
+
+    def has_volume(self, slot: str) -> bool:
+        """Whether a slot has one."""
+        return slot in self._volumes
 
     def make_volume(self, slot: str) -> None:
         """A fresh volume for a slot in place of the one it has. Blocking; ``OSError`` when refused."""
-        assert self._maker is not None
         try:
-            volume = self._maker.make()
+            fresh = self.spare()
         except OSError:
             # The disk may be full of what the old one holds, and would stay so if the slot were given up.
             self._retire(slot)
             with self._emptying:
                 self._close_retired()
-            volume = self._maker.make()
+            fresh = self.spare()
         self._retire(slot)
-        self._volumes[slot] = volume, Ground(volume.root, str(self.epoch))
+        self._volumes[slot] = fresh
+
+    def spare(self) -> tuple[Volume, Ground]:
+        """A fresh volume that is nobody's yet. Blocking; ``OSError`` when refused."""
+        assert self._maker is not None
+        volume = self._maker.make()
+        return volume, Ground(volume.root, str(self.epoch))
 
     def _retire(self, slot: str) -> None:
         old = self._volumes.pop(slot, None)
         if old is not None:
             self._retired.append(old)
 
-    def location(self, slot: str) -> tuple[str, str]:
-        """Device of a slot's volume and path of its workspace there; without a volume: empty, path here."""
+    def location(self, slot: str) -> Location:
+        """Where a slot's workspace is, and what lies below it."""
         held = self._volumes.get(slot)
         if held is None:
-            return "", str(self.workspace(slot))
-        return held[0].device, "/" + str(self.workspace(slot).relative_to(held[0].root))
+            return Location(device="", workspace=str(self.workspace(slot)))
+        path = "/" + str(self.workspace(slot).relative_to(held[0].root))
+        layers = tuple(self._source(layer) for layer in self.table.stack(slot))
+        return Location(device=held[0].device, workspace=path, layers=layers)
+
+    def _source(self, layer: LayerId) -> LayerSource:
+        sealed = self._sealed[layer]
+        return LayerSource(sealed.volume.device, "/" + str(sealed.folder.relative_to(sealed.volume.root)))
+
+    # --- layers ---------------------------------------------------------------------------------------------
+
+    def seal(self, slot: str, fresh: tuple[Volume, Ground]) -> None:
+        """What a slot has written becomes a layer below it, on the volume where it is.
+
+        Nothing of the slot may run: whoever had a file open could go on writing to the layer.
+
+        Args:
+            slot: whose.
+            fresh: a volume from :meth:`spare`, for what it writes from now on.
+        """
+        volume, ground = self._volumes[slot]
+        folder = self.workspace(slot)
+        _make_like(fresh[1], slot, folder)
+        self._volumes[slot] = fresh
+        self._sealed[self.table.seal(slot)] = Sealed(volume=volume, ground=ground, folder=folder)
+
+    def put_below(self, slot: str, stack: Stack, *, like: Path | None = None) -> None:
+        """Lays a stack below a slot that has written nothing, instead of what lay there.
+
+        Args:
+            slot: whose.
+            stack: from bottom to top; somebody must hold it.
+            like: the folder that the workspace itself is to look like: the topmost of the stack.
+        """
+        self.set_stack(slot, stack)
+        if stack:
+            self._ground_of(slot).prepare_overlay(slot)
+            copy_look(like or self._sealed[stack[-1]].folder, self.workspace(slot))
+
+    def set_stack(self, holder: str, stack: Stack) -> None:
+        """What a holder holds from now on; what nobody holds any more is thrown away."""
+        self._throw_away(self.table.put(holder, stack))
+
+    def _throw_away(self, layers: Stack) -> None:
+        for layer in layers:
+            sealed = self._sealed.pop(layer)
+            sealed.ground.discard(sealed.folder)
+            self._retired.append((sealed.volume, sealed.ground))
+
+    def put_flattened(self, slot: str, sealed: Sealed, *, keep: int) -> None:
+        """One layer in place of all but the lowest ``keep`` of a slot's."""
+        layer, freed = self.table.flatten(slot, keep=keep)
+        self._sealed[layer] = sealed
+        self._throw_away(freed)
+
+    def based(self, slot: str) -> int:
+        """How many of a slot's layers, the lowest, are its base: one or none."""
+        stack = self.table.stack(slot)
+        return int(bool(stack) and stack[0] in self._bases)
+
+    def base_stack(self, slot: str) -> Stack:
+        """A slot's base, as a stack."""
+        return self.table.stack(slot)[: self.based(slot)]
+
+    def layer_folders(self, slot: str) -> list[Path]:
+        """The folders of a slot's layers, from top to bottom."""
+        return [self._sealed[layer].folder for layer in reversed(self.table.stack(slot))]
+
+    def is_empty(self, slot: str) -> bool:
+        """Whether a slot has written nothing."""
+        return self._ground_of(slot).is_empty(slot)
+
+    # --- folders --------------------------------------------------------------------------------------------
 
     def workspace(self, slot: str) -> Path:
         """Where a slot's workspace is."""
         return self._ground_of(slot).folder(slot) / "workspace"
 
     def make_slot(self, slot: str, uid: int | None) -> None:
-        """A fresh, empty folder for a slot, its own when it has a uid."""
-        self._ground_of(slot).make(slot, uid)
+        """A fresh, empty folder for a slot, its own when it has a uid, on what lay below it before."""
+        held = self._volumes.get(slot)
+        owner = INNER_UID if held is not None and self._idmapped else uid
+        self._ground_of(slot).make(slot, owner)
+        stack = self.table.stack(slot)
+        if stack:
+            self.put_below(slot, stack)
 
     def mend_slot(self, slot: str) -> None:
         """Opens or makes again what a slot has closed or removed of its own; no agent could start there."""
@@ -118,7 +252,9 @@ class DataDirectory:
         """Deletes what is in the trash. Blocking and possibly long."""
         with self._emptying:
             self._close_retired()
-            for ground in (self._ground, *(ground for _, ground in list(self._volumes.values()))):
+            held = [ground for _, ground in list(self._volumes.values())]
+            sealed = [layer.ground for layer in list(self._sealed.values())]
+            for ground in (self._ground, *held, *sealed):
                 ground.empty_trash()
 
     def _close_retired(self) -> None:
@@ -131,7 +267,8 @@ class DataDirectory:
     def trash_count(self) -> int:
         """How many trees wait to be deleted."""
         volumes = (*self._volumes.values(), *self._retired)
-        return self._ground.trash_count + sum(ground.trash_count for _, ground in volumes)
+        sealed = sum(layer.ground.trash_count for layer in self._sealed.values())
+        return self._ground.trash_count + sealed + sum(ground.trash_count for _, ground in volumes)
 
     def close(self) -> None:
         """Lets go of the volumes, with what is in them. Blocking."""
@@ -142,15 +279,34 @@ class DataDirectory:
         # closes them.
         if self._emptying.acquire(blocking=False):
             volumes = [volume for volume, _ in (*self._volumes.values(), *self._retired)]
+            volumes += [layer.volume for layer in self._sealed.values()]
             with ThreadPoolExecutor(_CLOSERS) as closers:  # each waits for the kernel, most of the time
                 list(closers.map(Volume.close, volumes))
             self._emptying.release()
         self._volumes.clear()
+        self._sealed.clear()
         self._retired.clear()
 
     def _ground_of(self, slot: str) -> Ground:
         held = self._volumes.get(slot)
         return self._ground if held is None else held[1]
+
+
+def _make_like(ground: Ground, slot: str, folder: Path) -> None:
+    status = folder.stat()
+    ground.make(slot, status.st_uid)
+    ground.prepare_overlay(slot)
+    copy_look(folder, ground.folder(slot) / "workspace")
+
+
+def copy_look(source: Path, target: Path) -> None:
+    """Mode and times of a folder of ours: what an overlay shows of it is the upper's.
+
+    The slot may have closed it to itself; no agent could start there.
+    """
+    status = source.stat()
+    target.chmod(stat.S_IMODE(status.st_mode) | 0o700)
+    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 @contextlib.contextmanager

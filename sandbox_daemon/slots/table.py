@@ -133,6 +133,15 @@ class SlotTable:
         self._owners[ticket] = user.owner
         return ticket, None
 
+    def can_serve(self, count: int) -> bool:
+        """Whether so many requests would be served from slots that are clean or about to be."""
+        return not self._lines and self.coming() >= count
+
+    def coming(self) -> int:
+        """Slots that nobody has and that are clean, or will be without anybody's doing."""
+        dirty = self.counts()[SlotState.DIRTY] - len(self._kept)
+        return len(self._ready) + len(self._cold) + self._starting + dirty
+
     def withdraw(self, ticket: int) -> None:
         """The request is no longer wanted. Harmless when it has been granted."""
         owner = self._owners.pop(ticket, None)

@@ -67,6 +67,7 @@ class Turn:
             raise
         self._scopes.add(self._scope)
         self._scope.__enter__()
+        self._cell.pristine = False
         return self._cell
 
     async def _take(self) -> None:

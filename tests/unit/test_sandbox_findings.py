@@ -15,7 +15,7 @@ NS = Isolation(level=Level.NS, mechanisms={}, seccomp=True, volumes=True)
 
 def test_a_host_that_has_everything_misses_nothing() -> None:
     """Each mechanism is named."""
-    found = described(NS, ALL_HELD, ROOT)
+    found = described(evolve(NS, layers=True), ALL_HELD, ROOT)
     assert found.missing == ()
     assert found.mechanisms == {
         "processes": "PID namespace",
@@ -23,6 +23,7 @@ def test_a_host_that_has_everything_misses_nothing() -> None:
         "identity": "a uid per slot",
         "system calls": "seccomp filter",
         "network": "network namespace",
+        "workspaces": "overlayfs, layers shared",
         "process count": "control group",
         "memory": "control group",
         "cpu": "control group",

@@ -13,11 +13,18 @@ from sandbox_daemon.isolation.hierarchies import Bounds
 from sandbox_daemon.isolation.host import SystemLayout
 from sandbox_daemon.isolation.levels import Isolation, Level, Missing, as_json, cuts_network
 from sandbox_daemon.isolation.policy import (
+    Bind,
+    Device,
     Launch,
+    LayerSource,
+    Mount,
+    Overlay,
     SlotLimits,
     bounds,
     command_line,
     configuration,
+    overlay_of,
+    parts,
     root_inside,
     stage,
     sweep_mode,
@@ -95,21 +102,45 @@ def test_temporary_folders_never_fill_the_memory(memory_bytes: int, tmp_bytes: i
 
 
 @pytest.mark.parametrize(
-    ("more", "mounts", "workspace"),
+    ("more", "mount", "workspace"),
     [
-        ({"private": True}, ("/data/slots/slot_0", "/mnt/slot"), "/mnt/slot/workspace"),
-        ({"device": "/dev/loop7", "workspace": "/slots/x/workspace"}, ("/dev/loop7", "/mnt/slot"), None),
+        ({"private": True}, Bind("/data/slots/slot_0", "/mnt/slot"), "/mnt/slot/workspace"),
+        (
+            {"device": "/dev/loop7", "workspace": "/slots/x/workspace"},
+            Device("/dev/loop7", "/mnt/slot"),
+            None,
+        ),
     ],
 )
 def test_what_bubblewrap_cannot_reach_is_staged(
-    more: dict[str, object], mounts: tuple[str, str], workspace: str | None
+    more: dict[str, object], mount: Mount, workspace: str | None
 ) -> None:
     """Folders of a private place, and file systems on a device: mounted before it starts."""
     launch = evolve(LAUNCH, **more)
-    assert stage(launch) == (("/data/etc", "/mnt/etc"), mounts)
+    assert stage(launch) == (Bind("/data/etc", "/mnt/etc"), mount)
     assert "--ro-bind /mnt/etc /etc --ro-bind" in pairs(launch)
     assert f"--bind {workspace or '/mnt/slot/slots/x/workspace'} /workspace" in pairs(launch)
     assert stage(LAUNCH) == ()
+
+
+def test_a_workspace_on_layers_is_an_overlay_of_all_its_devices() -> None:
+    """Layers read-only and topmost first, everything through the slot's map of owners."""
+    layers = (LayerSource("/dev/loop1", "/base"), LayerSource("/dev/loop2", "/slots/y/workspace"))
+    launch = evolve(LAUNCH, device="/dev/loop7", workspace="/slots/x/workspace", layers=layers, idmap=5)
+    devices = (
+        Device("/dev/loop7", "/mnt/slot", 5),
+        Device("/dev/loop1", "/mnt/0", 5, read_only=True),
+        Device("/dev/loop2", "/mnt/1", 5, read_only=True),
+    )
+    overlay = Overlay(
+        "/mnt/workspace",
+        ("/mnt/1/slots/y/workspace", "/mnt/0/base"),
+        "/mnt/slot/slots/x/workspace",
+        "/mnt/slot/slots/x/work",
+    )
+    assert (parts(launch), overlay_of(launch)) == (devices, overlay)
+    assert stage(launch) == (Bind("/data/etc", "/mnt/etc"), *devices, overlay)
+    assert "--bind /mnt/workspace /workspace" in pairs(launch)
 
 
 @pytest.mark.parametrize("level", [Level.UID, Level.NONE])

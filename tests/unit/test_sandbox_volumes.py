@@ -12,11 +12,11 @@ from types import SimpleNamespace
 import pytest
 
 from hermes_trio.errors import UnavailableError
-from sandbox_daemon.isolation import volumes
-from sandbox_daemon.isolation.policy import STAGE
+from sandbox_daemon.isolation import mounts, volumes
+from sandbox_daemon.isolation.policy import STAGE, Bind, Device
 from sandbox_daemon.isolation.staging import call_staged
 from sandbox_daemon.isolation.volumes import VolumeMaker
-from sandbox_daemon.slots.storage import hold_data_directory
+from sandbox_daemon.slots.storage import Location, hold_data_directory
 
 pytestmark = pytest.mark.volumes
 
@@ -117,7 +117,7 @@ def test_a_file_system_that_cannot_be_mounted_gives_its_device_back(
 ) -> None:
     """The kernel names the reason."""
     before = len(os.listdir("/proc/self/fd"))
-    monkeypatch.setattr(volumes, "FILE_SYSTEM", "no-such-file-system")
+    monkeypatch.setattr(mounts, "FILE_SYSTEM", "no-such-file-system")
     with pytest.raises(OSError, match="No such device"):
         maker.make()
     assert len(os.listdir("/proc/self/fd")) == before
@@ -128,9 +128,9 @@ def test_staged_mounts_are_seen_by_their_launch_only(maker: VolumeMaker, tmp_pat
     volume = maker.make()
     (volume.root / "on-the-volume").touch()
     (tmp_path / "in-the-folder").touch()
-    mounts = ((str(tmp_path), f"{STAGE}/etc"), (volume.device, f"{STAGE}/slot"))
+    wanted = (Bind(str(tmp_path), f"{STAGE}/etc"), Device(volume.device, f"{STAGE}/slot"))
     before = Path("/proc/self/mountinfo").read_text()
-    seen = call_staged(lambda: [os.listdir(target) for _, target in mounts], mounts)
+    seen = call_staged(lambda: [os.listdir(mount.target) for mount in wanted], wanted)
     assert "in-the-folder" in seen[0]
     assert "on-the-volume" in seen[1]
     assert Path("/proc/self/mountinfo").read_text() == before
@@ -141,7 +141,7 @@ def test_a_mount_that_fails_is_named_and_nothing_is_called() -> None:
     """So is an error of the function itself."""
     called: list[int] = []
     with pytest.raises(OSError, match=f"mount {STAGE}/slot"):
-        call_staged(lambda: called.append(1), (("/no/such/folder", f"{STAGE}/slot"),))
+        call_staged(lambda: called.append(1), (Bind("/no/such/folder", f"{STAGE}/slot"),))
     assert called == []
     with pytest.raises(ValueError, match="its own"):
         call_staged(lambda: int("its own"), ())
@@ -155,21 +155,22 @@ def test_a_crowded_volume_is_given_up_for_a_fresh_one(tmp_path: Path) -> None:
         assert directory.wants_volume("slot_0")
         directory.make_volume("slot_0")
         directory.make_slot("slot_0", None)
-        first, inside = directory.location("slot_0")
-        assert inside == "/slots/slot_0/workspace"
+        first = directory.location("slot_0").device
+        assert directory.location("slot_0").workspace == "/slots/slot_0/workspace"
         assert not directory.wants_volume("slot_0")
         (directory.workspace("slot_0") / "f").write_bytes(os.urandom(4 * MIB))
         directory.discard_slot("slot_0")
         assert directory.wants_volume("slot_0")
         directory.make_volume("slot_0")
-        second, _ = directory.location("slot_0")
+        second = directory.location("slot_0").device
         assert second != first
         assert directory.trash_count() == 1
         directory.empty_trash()
         assert directory.trash_count() == 0
         assert not backing(first).exists()
         assert backing(second).exists()
-        assert directory.location("slot_1") == ("", str(tmp_path / "d" / "slots" / "slot_1" / "workspace"))
+        path = str(tmp_path / "d" / "slots" / "slot_1" / "workspace")
+        assert directory.location("slot_1") == Location(device="", workspace=path)
     assert not backing(second).exists()
 
 

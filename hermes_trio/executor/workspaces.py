@@ -1,0 +1,110 @@
+"""What an executor can do with whole workspaces: fork them, put them back, compare them, carry them away."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from hermes_trio.errors import InvalidInputError, Provenance, SandboxLostError, UnavailableError
+from hermes_trio.fleet.calls import CallRecord
+from hermes_trio.wire.frames import Result
+from hermes_trio.wire.operations import Operation
+
+if TYPE_CHECKING:
+    from hermes_trio.slots.pool import SlotPool
+
+
+class WorkspaceMethods(ABC):
+    """Mixed into the executor, which brings the road."""
+
+    _pool: SlotPool
+
+    @abstractmethod
+    def _check_open(self) -> None:
+        """Raises ``ClosedError`` when it is not."""
+
+    @abstractmethod
+    async def _answered(self, record: CallRecord) -> None:
+        """Wait for the end of a submitted call. Cancellation: abandons."""
+
+    async def fork(self, trajectory_id: str, *, into: Sequence[str]) -> None:
+        """Give new trajectories a workspace each that begins as this trajectory's is now.
+
+        All are on the same daemon. What one writes from then on no other sees. Where the daemon has layers
+        (see its ``mechanisms``), nothing is copied, whatever the size. Calls of the trajectory that were
+        there before end first; processes are not forked, and what still runs in the background is ended.
+
+        Cancellation: abandons; nothing of the fork is left, and the trajectory keeps its workspace.
+
+        Args:
+            trajectory_id: whose workspace; it must have a slot.
+            into: new trajectories, which have none. A call of theirs that comes meanwhile waits.
+
+        Raises:
+            ClosedError: the executor was closed.
+            InvalidInputError: the trajectory has no slot, or one of the new ones has, or waits for one.
+            LostError: the slot is gone, and the workspace with it.
+            UnavailableError: the daemon has too few free slots, or could not do it. Nothing is lost.
+        """
+        self._check_open()
+        _check_into(trajectory_id, into)
+        record = self._pool.fork(trajectory_id, into)
+        try:
+            await self._answered(record)
+        except BaseException:
+            self._pool.drop_fork(record, into)
+            raise
+        unwrapped(record)
+
+    async def reset(self, trajectory_id: str) -> None:
+        """Put a trajectory's workspace back to what it was when the trajectory began, or to its base.
+
+        It keeps its slot. What still runs there is ended, and the daemon has shown that nothing is left of
+        what was written.
+
+        Cancellation: abandons; the reset itself goes on.
+
+        Args:
+            trajectory_id: whose workspace; it must have a slot.
+
+        Raises:
+            ClosedError: the executor was closed.
+            LostError: the slot is gone.
+            UnavailableError: the daemon could not do it.
+        """
+        await self._asked(Operation.SLOT_RESET, trajectory_id, {})
+
+    async def _asked(
+        self, operation: Operation, trajectory_id: str, arguments: Mapping[str, Any], **more: Any
+    ) -> Result:
+        self._check_open()
+        record = CallRecord(operation=operation, arguments=arguments, trajectory_id=trajectory_id, **more)
+        self._pool.submit(record)
+        await self._answered(record)
+        return unwrapped(record)
+
+
+def unwrapped(record: CallRecord) -> Result:
+    """The result of a call that went well.
+
+    Raises:
+        LostError: the slot is gone.
+        InvalidInputError: what was asked for makes no sense.
+        UnavailableError: it could not be done.
+    """
+    result = record.unwrap()
+    match result.provenance:
+        case Provenance.OK:
+            return result
+        case Provenance.SANDBOX_LOST:
+            raise SandboxLostError(result.error)
+        case Provenance.INVALID_REQUEST:
+            raise InvalidInputError(result.error)
+        case _:
+            raise UnavailableError(result.error or str(result.provenance))
+
+
+def _check_into(trajectory_id: str, into: Sequence[str]) -> None:
+    if isinstance(into, str) or not into or len(set(into)) != len(into) or trajectory_id in into:
+        raise InvalidInputError("must name one new trajectory or more, each once", field="into")

@@ -1,0 +1,133 @@
+"""What a pool does with whole workspaces: fork them, put them back."""
+
+from __future__ import annotations
+
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import trio
+
+from hermes_trio.errors import UnavailableError
+from hermes_trio.wire.frames import Lease, SlotId
+from sandbox_daemon.process.outcome import AgentLostError, AgentStartError
+from sandbox_daemon.slots.cell import Cell
+from sandbox_daemon.slots.cells import Site
+from sandbox_daemon.slots.forking import fork_cell
+from sandbox_daemon.slots.table import SlotTable, StaleLeaseError
+from sandbox_daemon.slots.turn import Turn
+from sandbox_daemon.workspaces.entries import TooDeepError
+from sandbox_daemon.workspaces.layers import Stack
+
+_LEASES_LIMIT_S: Final = 10.0
+_FORK_LIMIT_S: Final = 30.0
+"""Where workspaces are copied, a big one takes that long."""
+
+
+class WorkspaceMethods(ABC):
+    """Mixed into the pool, which brings leases and turns."""
+
+    _table: SlotTable
+    _cells: Mapping[SlotId, Cell]
+    _site: Site
+    _network_wanted: bool
+
+    @abstractmethod
+    async def acquire(self, *, owner: str, trajectory_id: str) -> Lease:
+        """Waits for a slot. Cancellation: atomic."""
+
+    @abstractmethod
+    def _turn(self, lease: Lease) -> Turn:
+        """The slot to oneself, as long as the lease is good."""
+
+    @abstractmethod
+    def _begin_release(self, lease: Lease, *, keep: bool) -> None:
+        """Gives a slot back."""
+
+    @abstractmethod
+    def _quarantine(self, cell: Cell, why: str) -> None:
+        """Takes a slot out of service."""
+
+    async def fork(self, lease: Lease, *, owner: str, into: Sequence[str]) -> tuple[Lease, ...]:
+        """Leases a slot for each of these trajectories, with a copy of this one's workspace.
+
+        What runs in the slot is ended; processes are not forked.
+
+        Cancellation: atomic; until the workspace is sealed nothing has happened but that, and after it the
+        fork is completed (shielded, at most 30 s) and given back.
+
+        Raises:
+            StaleLeaseError: the lease is not good.
+            UnavailableError: there are too few free slots, or one did not come up. Nothing is lost.
+        """
+        async with self._turn(lease) as cell:
+            leases = await self._lease_all(owner, into)
+            try:
+                with trio.CancelScope(shield=True), trio.move_on_after(_FORK_LIMIT_S) as bound:
+                    await self._fork(cell, [self._cells[given.slot] for given in leases])
+                if bound.cancelled_caught:
+                    raise UnavailableError(f"The fork took more than {_FORK_LIMIT_S} s.")
+                await trio.lowlevel.checkpoint_if_cancelled()
+            except BaseException:
+                for given in leases:
+                    self._begin_release(given, keep=False)
+                raise
+            return leases
+        raise StaleLeaseError(lease)
+
+    async def _fork(self, parent: Cell, children: Sequence[Cell]) -> None:
+        try:
+            async with contextlib.AsyncExitStack() as turns:
+                for child in children:
+                    await turns.enter_async_context(child.turn)
+                await fork_cell(parent, children, network=self._network_wanted)
+        except (OSError, AgentStartError, AgentLostError, TooDeepError) as error:
+            raise UnavailableError(f"The workspace could not be forked: {error}.") from error
+
+    async def _lease_all(self, owner: str, trajectory_ids: Sequence[str]) -> tuple[Lease, ...]:
+        wanted = len(trajectory_ids)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if not self._table.can_serve(wanted):
+            raise self._too_few(wanted)
+        leases: list[Lease] = []
+        try:
+            with trio.move_on_after(_LEASES_LIMIT_S):
+                await trio.lowlevel.checkpoint()
+                for trajectory_id in trajectory_ids:
+                    leases.append(await self.acquire(owner=owner, trajectory_id=trajectory_id))
+                return tuple(leases)
+            raise self._too_few(wanted)
+        except BaseException:
+            for given in leases:
+                self._begin_release(given, keep=False)
+            raise
+
+    def _too_few(self, wanted: int) -> UnavailableError:
+        free = self._table.coming()
+        return UnavailableError(f"A fork needs {wanted} free slots, and this daemon has {free}.")
+
+    async def reset(self, lease: Lease) -> None:
+        """A fresh workspace on the same base, in the same slot; what ran there is ended.
+
+        Cancellation: shielded, at most 25 s.
+
+        Raises:
+            StaleLeaseError: the lease is not good.
+            UnavailableError: no agent came up; the slot is quarantined.
+        """
+        async with self._turn(lease) as cell:
+            with trio.CancelScope(shield=True):
+                await self._begin_anew(cell, cell.storage.base_stack(lease.slot))
+            return
+        raise StaleLeaseError(lease)
+
+    async def _begin_anew(self, cell: Cell, stack: Stack) -> None:
+        try:
+            await self._site.bound_trash()
+            await cell.renew(network=self._network_wanted, stack=stack)
+        except (AgentStartError, AgentLostError, OSError) as error:
+            self._quarantine(cell, str(error))
+            raise UnavailableError(f"The slot could not be reset: {error}.") from error
+        finally:
+            self._site.sweep_trash()

@@ -1,0 +1,1 @@
+"""Workspaces beyond one life of one slot: layers, bases, forks, differences, archives."""
