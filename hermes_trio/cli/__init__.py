@@ -36,6 +36,7 @@ VERBS: Mapping[str, str] = {
     "top": "the trajectories of a running server, the longest wait first",
     "ls": "list what is alive in a running server",
     "logs": "follow the events of a running server",
+    "attach": "watch a terminal in a slot of a running server, or type into it",
     "cancel": "end a trajectory of a running server, or one call",
     "drain": "give a daemon of a running server no new trajectories",
     "doctor": "what this host can isolate and limit, and what mends what is missing",

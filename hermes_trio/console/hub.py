@@ -16,7 +16,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Any, Final, Never
+from typing import TYPE_CHECKING, Any, Final, Never
 
 import orjson
 import trio
@@ -31,6 +31,9 @@ from hermes_trio.errors import HermesTrioError
 from hermes_trio.executor.executor import Executor
 from hermes_trio.telemetry.bus import Subscription
 from hermes_trio.telemetry.events import Stamped
+
+if TYPE_CHECKING:
+    from hermes_trio.console.attach import OpenTerminal
 
 audit = logging.getLogger("hermes_trio.audit")
 
@@ -53,14 +56,16 @@ class ConsoleHub:
     Args:
         executor: whose console it is.
         name: how the page calls it.
+        open_terminal: how a terminal in a slot is opened; ``None``: not at all.
     """
 
-    def __init__(self, executor: Executor, *, name: str) -> None:
+    def __init__(self, executor: Executor, *, name: str, open_terminal: OpenTerminal | None = None) -> None:
         self.executor = executor
         self.name = name
         self.state = LiveState()
         self.feeds = Feeds(events=Feed(), wire=Feed())
         self.recordings = Recordings()
+        self.open_terminal = open_terminal
         self._wiretap = WireTap(self.feeds.wire)
         self._is_tapped = False
         self._watchers: dict[Watcher, None] = {}
@@ -231,7 +236,9 @@ class ConsoleHub:
 
 
 @asynccontextmanager
-async def open_console_hub(executor: Executor, *, name: str = "hermes-trio") -> AsyncIterator[ConsoleHub]:
+async def open_console_hub(
+    executor: Executor, *, name: str = "hermes-trio", open_terminal: OpenTerminal | None = None
+) -> AsyncIterator[ConsoleHub]:
     """A hub that listens while the body runs.
 
     Cancellation: atomic.
@@ -239,8 +246,9 @@ async def open_console_hub(executor: Executor, *, name: str = "hermes-trio") -> 
     Args:
         executor: whose console it is.
         name: how the page calls it.
+        open_terminal: see :class:`ConsoleHub`.
     """
-    hub = ConsoleHub(executor, name=name)
+    hub = ConsoleHub(executor, name=name, open_terminal=open_terminal)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(hub.run)
         yield hub

@@ -147,7 +147,6 @@ class _Connection:
 
     def __attrs_post_init__(self) -> None:
         self._out, self._to_send = trio.open_memory_channel[bytes | str](16)
-        self.terminals = Terminals(self.hub, send=self._out.send, who=self.who)
 
     @property
     def who(self) -> str:
@@ -157,6 +156,12 @@ class _Connection:
     async def run(self) -> None:
         await self.hub.wait_fresh()
         async with trio.open_nursery() as nursery:
+            self.terminals = Terminals(
+                open_terminal=self.hub.open_terminal,
+                recordings=self.hub.recordings,
+                send=self._out.send,
+                nursery=nursery,
+            )
             nursery.start_soon(self._write, nursery.cancel_scope)
             welcome = {**self.hub.welcome(), "features": ["stack", *self.terminals.features]}
             await self._out.send(orjson.dumps(welcome).decode())

@@ -9,7 +9,7 @@ import trio
 
 MAX_DEPTH: Final = 64
 MAX_STACK_CHARS: Final = 60_000
-_PLUMBING: Final = ("trio.", "hypercorn.", "contextlib.", "<", "async_generator")
+_PLUMBING: Final = ("trio.", "hypercorn.", "link.background.", "contextlib.", "<", "async_generator")
 """Tasks that stand between a program's own and say nothing about it."""
 
 

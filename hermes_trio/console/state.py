@@ -400,6 +400,6 @@ def _finish(call: LiveCall, event: CallEnded, at: float) -> None:
         call.move(CallPhase.RUNNING, max(since, at - event.run_s))
     ran_until = min(at, call.since + event.run_s)
     call.marks.append((CallPhase.RUNNING.value, ran_until))
-    if ran_until < at:
+    if at - ran_until > 1e-6:  # less is what arithmetic leaves
         call.marks.append(("result", at))
     call.phase, call.since = CallPhase.ENDED, at
