@@ -15,12 +15,14 @@ from attrs import frozen
 
 from hermes_trio.errors import Provenance
 from hermes_trio.executor.config import MAX_LIMIT_S, MIN_LIMIT_S, ExecutorConfig
+from hermes_trio.executor.file_plans import FILE_BUILDERS, Built
 from hermes_trio.executor.options import CallOptions
+from hermes_trio.executor.usable import UnusableError, text_argument
 from hermes_trio.tools.arguments import argument_problems
 from hermes_trio.tools.calls import ToolCall, ToolResult
 from hermes_trio.tools.registry import ToolRegistry
 from hermes_trio.tools.tool import Tool
-from hermes_trio.wire.operations import Operation, WriteFileArguments
+from hermes_trio.wire.operations import Operation
 
 
 @frozen(kw_only=True)
@@ -58,10 +60,6 @@ class RunInSlot:
 
 
 Plan = Refuse | RunHandler | AskToolServer | RunInSlot
-
-
-class _UnusableError(Exception):
-    """An argument that cannot be sent; the text is for the model."""
 
 
 def plan_call(
@@ -108,7 +106,7 @@ def _in_slot(
 ) -> Plan:
     try:
         operation, arguments, payload = _BUILDERS[tool.runs_as](call.arguments, config)
-    except _UnusableError as exc:
+    except UnusableError as exc:
         return refuse(call, str(exc))
     if options is not None and operation is Operation.BASH:
         arguments = {**arguments, **options.arguments()}
@@ -142,78 +140,46 @@ def limit_of(arguments: Mapping[str, Any], *, asked_s: float | None, default_s: 
     return float(max(MIN_LIMIT_S, min(asked_s, MAX_LIMIT_S)))
 
 
-# --- one builder for each tool ----------------------------------------------------------------------------
-
-_Built = tuple[Operation, Mapping[str, Any], bytes]
+# --- one builder for each tool; those of files are in `file_plans.py` --------------------------------------
 
 
-def _bash(arguments: Mapping[str, Any], config: ExecutorConfig) -> _Built:
+def _bash(arguments: Mapping[str, Any], config: ExecutorConfig) -> Built:
     sent: dict[str, Any] = {
-        "command": _text(arguments, "command", nul=False),
+        "command": text_argument(arguments, "command", nul=False),
         "allow_network": config.allow_network,
         "require_sandbox": config.require_sandbox,
     }
     for name in ("cwd", "shell"):
         if name in arguments:
-            sent[name] = _text(arguments, name, nul=False)
-    return Operation.BASH, sent, _text(arguments, "stdin", default="").encode()
+            sent[name] = text_argument(arguments, name, nul=False)
+    return Operation.BASH, sent, text_argument(arguments, "stdin", default="").encode()
 
 
-def _bash_stateful(arguments: Mapping[str, Any], config: ExecutorConfig) -> _Built:
+def _bash_stateful(arguments: Mapping[str, Any], config: ExecutorConfig) -> Built:
     sent = {
-        "command": _text(arguments, "command", nul=False),
+        "command": text_argument(arguments, "command", nul=False),
         "allow_network": config.allow_network,
         "require_stateful_sandbox": config.require_stateful_sandbox,
     }
     return Operation.BASH_STATEFUL, sent, b""
 
 
-def _tmux(arguments: Mapping[str, Any], config: ExecutorConfig) -> _Built:
+def _tmux(arguments: Mapping[str, Any], config: ExecutorConfig) -> Built:
     sent = {name: value for name, value in arguments.items() if name not in _RIGHTS}
     sent["allow_network"] = config.allow_network
     sent["require_stateful_sandbox"] = config.require_stateful_sandbox
     return Operation.TERMINAL, sent, b""
 
 
-def _read_file(arguments: Mapping[str, Any], _config: ExecutorConfig) -> _Built:
-    return Operation.READ_FILE, {"path": _text(arguments, "path", nul=False)}, b""
-
-
-def _write_file(arguments: Mapping[str, Any], _config: ExecutorConfig) -> _Built:
-    path = _text(arguments, "path", nul=False)
-    content = _text(arguments, "content").encode()
-    if len(content) > _MAX_CONTENT_BYTES:
-        raise _UnusableError(f"Content too large: {len(content)} bytes (max {_MAX_CONTENT_BYTES})")
-    return Operation.WRITE_FILE, {"path": path}, content
-
-
-_MAX_CONTENT_BYTES = WriteFileArguments(path="").max_bytes
-
 _RIGHTS = frozenset({"allow_network", "require_sandbox", "require_stateful_sandbox", "timeout"})
 
 _SHELLS = frozenset({"bash", "terminal"})
 
-_BUILDERS: Mapping[str, Callable[[Mapping[str, Any], ExecutorConfig], _Built]] = {
+_BUILDERS: Mapping[str, Callable[[Mapping[str, Any], ExecutorConfig], Built]] = {
     "bash": _bash,
     "terminal": _bash,
     "bash_stateful": _bash_stateful,
     "terminal_stateful": _bash_stateful,
     "tmux": _tmux,
-    "read_file": _read_file,
-    "write_file": _write_file,
+    **FILE_BUILDERS,
 }
-
-
-def _text(arguments: Mapping[str, Any], name: str, *, default: str | None = None, nul: bool = True) -> str:
-    """A text that can be sent as UTF-8; ``nul=False``: one that can also be an argument of a program."""
-    value = arguments.get(name, default)
-    if not isinstance(value, str):
-        raise _UnusableError(f"Invalid arguments: '{name}' must be a string")
-    if not nul and "\0" in value:
-        raise _UnusableError(f"Invalid arguments: '{name}' holds a NUL character")
-    try:
-        value.encode()
-    except UnicodeEncodeError as exc:
-        text = f"Invalid arguments: '{name}' is not valid Unicode at character {exc.start}"
-        raise _UnusableError(text) from exc
-    return value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from hermes_trio.errors import (
@@ -12,9 +12,11 @@ from hermes_trio.errors import (
     LinkLostError,
     LostError,
     Provenance,
+    RemoteProtocolError,
     SandboxLostError,
     UnavailableError,
 )
+from hermes_trio.executor.file_results import FILE_COMPOSERS, Composer, error_for_model
 from hermes_trio.tools.calls import ToolCall, ToolResult
 from hermes_trio.tools.streams import Streams
 from hermes_trio.wire.codec import structure_arguments
@@ -39,8 +41,8 @@ def result_of(
     compose = _COMPOSERS.get(operation)
     if compose is not None and (success or result.segments):
         try:
-            output, metadata = compose(result, arguments)
-        except (KeyError, TypeError, ValueError) as exc:
+            output, metadata = compose(call, result, arguments)
+        except (KeyError, TypeError, ValueError, RemoteProtocolError) as exc:
             text = f"the daemon's report on {operation} cannot be read: {exc!r}"
             return ToolResult(
                 success=False, error=text, uniq_id=call.uniq_id, provenance=Provenance.INTERNAL_ERROR
@@ -50,7 +52,7 @@ def result_of(
     return ToolResult(
         success=success,
         output=output,
-        error=result.error,
+        error=error_for_model(operation, result),
         metadata=metadata,
         uniq_id=call.uniq_id,
         provenance=result.provenance,
@@ -155,7 +157,9 @@ def _streams_of(result: Result, arguments: Mapping[str, Any]) -> Streams:
     )
 
 
-def _compose_bash(result: Result, arguments: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+def _compose_bash(
+    _call: ToolCall, result: Result, arguments: Mapping[str, Any]
+) -> tuple[str, dict[str, Any]]:
     """Standard output, then standard error under a heading: the ancestor's shape, which models know."""
     data = dict(result.data)
     head_bytes = _head_bytes(arguments)
@@ -176,18 +180,8 @@ def _with_gap(kept: bytes, *, total_bytes: int, head_bytes: int) -> str:
     return text_of(kept[:head_bytes]) + gap + text_of(kept[head_bytes:])
 
 
-def _compose_read(result: Result, _arguments: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    return text_of(result.payload), dict(result.data)
-
-
-def _compose_write(result: Result, arguments: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    written = result.data["written_bytes"]
-    return f"Successfully wrote {written} bytes to {arguments['path']}", dict(result.data)
-
-
-_COMPOSERS: Mapping[Operation, Callable[[Result, Mapping[str, Any]], tuple[str, dict[str, Any]]]] = {
+_COMPOSERS: Mapping[Operation, Composer] = {
     Operation.BASH: _compose_bash,
     Operation.BASH_STATEFUL: _compose_bash,
-    Operation.READ_FILE: _compose_read,
-    Operation.WRITE_FILE: _compose_write,
+    **FILE_COMPOSERS,
 }

@@ -75,6 +75,15 @@ async def files_stay_with_their_trajectory(executor: Executor) -> None:
     assert (other.error, other.provenance) == ("File not found: notes.txt", Provenance.TOOL_ERROR)
 
 
+async def files_are_read_and_written_in_parts(executor: Executor) -> None:
+    """By bytes; what is added comes behind what is there."""
+    await _write(executor, "t", "f", "one ")
+    more = {"path": "f", "content": "two three", "append": True}
+    assert (await executor.execute("t", ToolCall("write_file", more))).metadata["written_bytes"] == 13
+    part = await executor.execute("t", ToolCall("read_file", {"path": "f", "offset": 4, "max_bytes": 9}))
+    assert (part.output, part.metadata["truncated"]) == ("two three", False)
+
+
 async def a_released_slot_comes_back_empty(executor: Executor) -> None:
     """Whoever gets it next finds nothing."""
     for name in ("a", "b"):
@@ -277,6 +286,7 @@ DAEMON_CHECKS: tuple[DaemonCheck, ...] = (
     unknown_commands_are_the_tools_failure,
     a_limit_ends_a_command_and_keeps_its_output,
     files_stay_with_their_trajectory,
+    files_are_read_and_written_in_parts,
     a_released_slot_comes_back_empty,
     a_slot_released_unwiped_on_request_is_handed_on,
     calls_of_a_slot_run_one_after_another,

@@ -111,11 +111,9 @@ class FakeSlot:
                 command = structure_arguments(BashArguments, call.arguments).command
                 return await self._bash(command, call.limit_s or 600.0, emit)
             case Operation.READ_FILE:
-                return self._read(structure_arguments(ReadFileArguments, call.arguments).path)
+                return self._read(structure_arguments(ReadFileArguments, call.arguments))
             case Operation.WRITE_FILE:
-                path = structure_arguments(WriteFileArguments, call.arguments).path
-                self.files[path] = call.payload
-                return FakeOutcome(data=unstructure(WriteFileReport(written_bytes=len(call.payload))))
+                return self._write(structure_arguments(WriteFileArguments, call.arguments), call.payload)
             case Operation.DOWNLOAD:
                 return await self._download(structure_arguments(DownloadArguments, call.arguments), emit)
             case Operation.LIST:
@@ -125,10 +123,20 @@ class FakeSlot:
             case _:
                 return FakeOutcome(Provenance.UNAVAILABLE, f"operation '{call.operation}' is not offered")
 
-    def _read(self, path: str) -> FakeOutcome:
-        content = self.files.get(path)
+    def _write(self, arguments: WriteFileArguments, content: bytes) -> FakeOutcome:
+        before = self.files.get(arguments.path, b"") if arguments.append else b""
+        self.files[arguments.path] = before + content
+        return FakeOutcome(data=unstructure(WriteFileReport(written_bytes=len(before + content))))
+
+    def _read(self, arguments: ReadFileArguments) -> FakeOutcome:
+        """Whole, or by bytes."""
+        content = self.files.get(arguments.path)
         if content is None:
-            return _no_file(path)
+            return _no_file(arguments.path)
+        if arguments.offset is not None:
+            end = arguments.offset + arguments.max_bytes
+            report = ReadFileReport(file_bytes=len(content), truncated=end < len(content))
+            return FakeOutcome(data=unstructure(report), parts=(content[arguments.offset : end],))
         return FakeOutcome(data=unstructure(ReadFileReport(file_bytes=len(content))), parts=(content,))
 
     async def _download(self, arguments: DownloadArguments, emit: Emit) -> FakeOutcome:

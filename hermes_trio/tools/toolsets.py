@@ -26,8 +26,9 @@ TOOLSETS: Mapping[str, Toolset] = MappingProxyType(
         "filesystem": Toolset(tools=("read_file", "write_file")),
         "terminal_stateful": Toolset(tools=("terminal_stateful", "tmux")),
         "sandbox": Toolset(includes=("terminal", "filesystem")),
-        "default": Toolset(includes=("sandbox",)),
-        "full": Toolset(tools=("bash_stateful", "todo"), includes=("sandbox", "terminal_stateful")),
+        # The three sets above are the ancestor's; these tools are ours, after them.
+        "default": Toolset(tools=("edit_file", "list_files", "search_files"), includes=("sandbox",)),
+        "full": Toolset(tools=("bash_stateful", "todo"), includes=("default", "terminal_stateful")),
     }
 )
 """The toolsets that come with the product."""

@@ -72,3 +72,50 @@ def unpack_entries(data: bytes) -> tuple[ListedEntry, ...]:
             raise RemoteProtocolError("an entry of a folder is malformed")
         entries.append(ListedEntry(path=path, kind=EntryKind(kind), mode=mode, size=size, mtime_ns=mtime_ns))
     return tuple(entries)
+
+
+_MATCH: Final = struct.Struct("!QHI")
+MAX_LINE_BYTES: Final = 500
+"""Of a line that matches, so much is told."""
+
+
+@frozen(kw_only=True)
+class Match:
+    """A line that was found.
+
+    Args:
+        path: relative to the workspace.
+        line: its number, counted from 1.
+        text: its first bytes, at most :data:`MAX_LINE_BYTES`, without the end of the line.
+    """
+
+    path: bytes
+    line: int
+    text: bytes
+
+
+def pack_match(match: Match) -> bytes:
+    """One match as it travels."""
+    head = _MATCH.pack(match.line, len(match.path), len(match.text))
+    return head + match.path + match.text
+
+
+def unpack_matches(data: bytes) -> tuple[Match, ...]:
+    """All matches of an answer.
+
+    Raises:
+        RemoteProtocolError: it is none.
+    """
+    matches = []
+    start = 0
+    while start < len(data):
+        if len(data) - start < _MATCH.size:
+            raise RemoteProtocolError("a match is cut off")
+        line, path_length, text_length = _MATCH.unpack_from(data, start)
+        path_end = start + _MATCH.size + path_length
+        path, text = data[start + _MATCH.size : path_end], data[path_end : path_end + text_length]
+        if len(text) < text_length or len(path) < path_length:
+            raise RemoteProtocolError("a match is cut off")
+        matches.append(Match(path=path, line=line, text=text))
+        start = path_end + text_length
+    return tuple(matches)

@@ -44,12 +44,17 @@ class Operation(StrEnum):
     """Result data: :class:`ReadFileReport`; one segment: the content."""
     WRITE_FILE = "write_file"
     """The content is the call's payload. Result data: :class:`WriteFileReport`."""
+    EDIT_FILE = "edit_file"
+    """The payload is the text to replace, then the new one. Result data: :class:`EditFileReport`."""
 
     UPLOAD = "file.upload"
     """A file or tree on input frames."""
     DOWNLOAD = "file.download"
     """A file, or an archive of a folder, on output frames of stream ``data``; the call must have credit for
     them. Result data: :class:`DownloadReport`."""
+    SEARCH = "file.search"
+    """Lines that match a pattern. Result data: :class:`SearchReport`; one segment: the matches, see
+    ``wire/listing.py``."""
     LIST = "file.list"
     """One page of a folder. Result data: :class:`ListReport`; one segment: the entries, see
     ``wire/listing.py``."""
@@ -220,10 +225,20 @@ class StatefulReport(BashReport):
 
 @frozen(kw_only=True)
 class ReadFileArguments:
-    """``path`` relative to the workspace, or absolute inside it."""
+    """``path`` relative to the workspace, or absolute inside it.
+
+    Without a range the whole file is meant, and one of more than ``max_bytes`` is refused. With one, as much
+    of it comes as ``max_bytes`` allows. Bytes and lines cannot both be asked for.
+    """
 
     path: str
     max_bytes: int = 100_000
+    offset: int | None = None
+    """The first byte wanted."""
+    start_line: int | None = None
+    """The first line wanted, counted from 1."""
+    end_line: int | None = None
+    """The last line wanted; ``None`` with a ``start_line``: the last there is."""
 
 
 @frozen(kw_only=True)
@@ -231,14 +246,28 @@ class ReadFileReport:
     """``file_bytes``: size of the whole file."""
 
     file_bytes: int
+    truncated: bool = False
+    """Of a range: ``max_bytes`` cut it."""
+    first_line: int | None = None
+    """Of lines: the first that came, ..."""
+    last_line: int | None = None
+    """... the last that came, whole or in part; below ``first_line`` when none did, ..."""
+    total_lines: int | None = None
+    """... and how many the file has, if it was read to its end."""
 
 
 @frozen(kw_only=True)
 class WriteFileArguments:
-    """The content is the call's payload; parents are made; the file appears whole or not at all."""
+    """The content is the call's payload; the file appears whole or not at all."""
 
     path: str
     max_bytes: int = 100_000
+    append: bool = False
+    """Behind what is there; a failure leaves that as it was."""
+    mode: int | None = None
+    """Permission bits; ``None``: those of the file that is replaced, else 0644."""
+    parents: bool = True
+    """Make the folders that are missing."""
 
 
 @frozen(kw_only=True)
@@ -340,3 +369,50 @@ class ListReport:
     skipped: tuple[tuple[str, str], ...] = ()
     """Folders that could not be looked into, as in :class:`DownloadReport`."""
     skipped_count: int = 0
+
+
+@frozen(kw_only=True)
+class EditFileArguments:
+    """The payload's first ``old_bytes`` bytes are what to replace; it must be there exactly once."""
+
+    path: str
+    old_bytes: int
+    replace_all: bool = False
+    """Every occurrence, however many there are."""
+
+
+@frozen(kw_only=True)
+class EditFileReport:
+    """``first_line``: where the first replacement begins, counted from 1."""
+
+    replacements: int
+    written_bytes: int
+    first_line: int
+
+
+@frozen(kw_only=True)
+class SearchArguments:
+    """A regular expression, or with ``literal`` a text, looked for in each line of each text file.
+
+    Files that hold NUL bytes are left out, links are not followed.
+    """
+
+    pattern: str
+    path: str = "."
+    literal: bool = False
+    ignore_case: bool = False
+    glob: str = ""
+    """Only files whose name, or path below ``path``, fits; empty: all."""
+    max_matches: int = 100
+
+
+@frozen(kw_only=True)
+class SearchReport:
+    """``truncated``: there are more matches than were asked for."""
+
+    matches: int
+    truncated: bool
+    engine: str
+    """``ripgrep``, or ``python`` where the slot has none."""
+    skipped_count: int = 0
+    """Files and folders that could not be read or are too large."""

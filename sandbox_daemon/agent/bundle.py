@@ -17,6 +17,7 @@ _WORKER = (
     "worker.walk",
     "worker.listing",
     "worker.pack",
+    "worker.search",
     "worker.program",
 )
 

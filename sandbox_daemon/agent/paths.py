@@ -29,6 +29,7 @@ _libc.syscall.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.c
 
 DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_APPEND = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -80,6 +81,20 @@ def openat2(directory: int, path: bytes, flags: int, mode: int = 0) -> int:
     raise OSError(code, os.strerror(code))
 
 
+class Content:
+    """What a file is to hold: bytes, or a descriptor to copy from."""
+
+    def __init__(self, data: bytes, source: int = -1) -> None:
+        self._data = data
+        self._source = source
+
+    def write_to(self, descriptor: int) -> int:
+        """All of it; its size."""
+        if self._source >= 0:
+            return _copy(self._source, descriptor)
+        return _write_all(descriptor, self._data)
+
+
 class Workspace:
     """The slot's own tree. ``root`` is its absolute path as commands see it."""
 
@@ -128,23 +143,57 @@ class Workspace:
             if descriptor >= 0:
                 os.close(descriptor)
 
-    def write(self, path: bytes, content: bytes, source: int = -1) -> int:
-        """Replaces or makes a file in one step, with its parents; returns its size.
+    def write(self, path: bytes, content: Content, flags: int = 0, mode: int = 0) -> int:
+        """Replaces or makes a file in one step, with its parents, or adds to one; returns its size.
 
         A symbolic link is followed as long as it stays in the workspace, and the file it points to is
         replaced.
         """
-        directory, name = self._open_parent(path)
+        if flags & protocol.WRITE_APPEND:
+            size = self._append(path, content, mode if flags & protocol.WRITE_MODE else -1)
+            if size >= 0:
+                return size
+        wanted = mode if flags & protocol.WRITE_MODE else -1
+        return self._write_whole(path, content, wanted, parents=not flags & protocol.WRITE_NO_PARENTS)
+
+    def _append(self, path: bytes, content: Content, wanted: int) -> int:
+        """The file's new size; -1 when there is none yet. What a failure has added is taken away again."""
+        try:
+            descriptor = self._open(path, _APPEND)
+        except PathError as error:
+            if error.reason == protocol.REASON_NOT_FOUND and error.code == errno.ENOENT:
+                return -1
+            raise
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise PathError(protocol.REASON_NOT_REGULAR)
+            try:
+                os.lseek(descriptor, status.st_size, os.SEEK_SET)  # sendfile(2) takes no O_APPEND
+                size = status.st_size + content.write_to(descriptor)
+                if wanted >= 0:
+                    os.fchmod(descriptor, wanted)
+            except BaseException:
+                os.ftruncate(descriptor, status.st_size)
+                raise
+            return size
+        except OSError as error:
+            raise PathError(reason_of(error.errno or 0), error.errno or 0) from None
+        finally:
+            os.close(descriptor)
+
+    def _write_whole(self, path: bytes, content: Content, wanted: int, *, parents: bool) -> int:
+        directory, name = self._open_parent(path, parents=parents)
         try:
             mode = self._mode_to_keep(directory, name)
             if mode < 0:
                 os.close(directory)
                 directory = -1
-                directory, name = self._open_parent(self._follow(path))
+                directory, name = self._open_parent(self._follow(path), parents=parents)
                 mode = self._mode_to_keep(directory, name)
                 if mode < 0:
                     raise PathError(protocol.REASON_DENIED)
-            return self._replace(directory, name, mode, content, source)
+            return self._replace(directory, name, mode if wanted < 0 else wanted, content)
         except OSError as error:
             raise PathError(reason_of(error.errno or 0), error.errno or 0) from None
         finally:
@@ -190,7 +239,7 @@ class Workspace:
         self._relative(real)
         return real
 
-    def _open_parent(self, path: bytes) -> tuple[int, bytes]:
+    def _open_parent(self, path: bytes, *, parents: bool) -> tuple[int, bytes]:
         parent, _, name = self._relative(path).rstrip(b"/").rpartition(b"/")
         if path.endswith(b"/") or name in (b"", b".", b".."):
             # Whether it lies outside is said first, so that the answer tells nothing about what is there.
@@ -199,7 +248,7 @@ class Workspace:
         try:
             return self._open(parent or b".", DIRECTORY), name
         except PathError as error:
-            if error.code != errno.ENOENT:
+            if error.code != errno.ENOENT or not parents:
                 raise
         return self._make_directories(parent), name
 
@@ -234,13 +283,13 @@ class Workspace:
             raise PathError(protocol.REASON_NOT_REGULAR)
         return stat.S_IMODE(mode) & 0o777
 
-    def _replace(self, directory: int, name: bytes, mode: int, content: bytes, source: int) -> int:
+    def _replace(self, directory: int, name: bytes, mode: int, content: Content) -> int:
         self._counter += 1
         temporary = b".write-%d-%s" % (self._counter, os.urandom(6).hex().encode())
         descriptor = os.open(temporary, _CREATE, 0o600, dir_fd=directory)
         try:
             try:
-                size = _copy(source, descriptor) if source >= 0 else _write_all(descriptor, content)
+                size = content.write_to(descriptor)
                 os.fchmod(descriptor, mode)
             finally:
                 os.close(descriptor)

@@ -255,9 +255,10 @@ class Agent:
     def _write(
         self, call_id: int, fixed: tuple[int, ...], strings: list[bytes], descriptors: list[int]
     ) -> None:
-        source = descriptors[0] if fixed[0] else -1
+        flags, mode = fixed
+        content = paths.Content(strings[1], descriptors[0] if flags & protocol.WRITE_PASSED else -1)
         try:
-            size = self._workspace.write(strings[0], strings[1], source)
+            size = self._workspace.write(strings[0], content, flags, mode)
         except paths.PathError as error:
             self._fail(call_id, error)
             return

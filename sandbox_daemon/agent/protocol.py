@@ -61,6 +61,14 @@ READ_WHOLE = 1
 READ_OPEN = 2
 """Hand the file over open, whatever its size."""
 
+# flags of WRITE
+WRITE_PASSED = 1
+"""The content is in the descriptor."""
+WRITE_APPEND = 2
+WRITE_NO_PARENTS = 4
+WRITE_MODE = 8
+"""Give it the permission bits that came."""
+
 # flags of SPAWN
 SPAWN_STDIN = 1
 """The first descriptor is standard input; without it: ``/dev/null``."""
@@ -85,7 +93,7 @@ _FIXED = {
     SIGNAL: struct.Struct("!B"),  # signal number
     SWEEP: struct.Struct("!"),
     READ: struct.Struct("!QQB"),  # offset, bytes at most, flags
-    WRITE: struct.Struct("!B"),  # 1: content in the descriptor
+    WRITE: struct.Struct("!BI"),  # flags, permission bits
     SURVEY: struct.Struct("!"),
     REOPEN: struct.Struct("!"),
     REOPENED: struct.Struct("!"),

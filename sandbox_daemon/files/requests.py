@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any, Final
 
 from hermes_trio.errors import Provenance
-from hermes_trio.wire.operations import DownloadArguments, ListArguments, Packing
+from hermes_trio.wire.operations import DownloadArguments, ListArguments, Packing, SearchArguments
 from sandbox_daemon.process.outcome import Outcome
 from sandbox_daemon.slots.requests import MAX_LIMIT_S, BadRequestError, path_bytes, path_of_bytes
 
 MAX_PAGE_BYTES: Final = 2 * 1024 * 1024
 """A page of a listing travels in one frame, of a message of at most 4 MiB."""
 MAX_ENTRIES: Final = 10_000_000
+MAX_MATCHES: Final = 400
+"""With the longest paths and lines they fill one frame."""
 _UNLIMITED: Final = 1 << 62
 
 
@@ -61,6 +63,21 @@ def list_job(arguments: ListArguments) -> dict[str, Any]:
         "after": from_hex(arguments.after_hex, operation, "after_hex"),
         "max_entries": arguments.max_entries,
         "max_bytes": MAX_PAGE_BYTES,
+    }
+
+
+def search_job(arguments: SearchArguments) -> dict[str, Any]:
+    """What the worker is to look for. ``BadRequestError`` names the field."""
+    operation = "file.search"
+    if not 1 <= arguments.max_matches <= MAX_MATCHES:
+        raise BadRequestError(f"{operation}: field 'max_matches': must be between 1 and {MAX_MATCHES}")
+    return {
+        "path": path_bytes(arguments.path, operation=operation),
+        "pattern": path_bytes(arguments.pattern, operation=operation, field="pattern"),
+        "literal": arguments.literal,
+        "ignore_case": arguments.ignore_case,
+        "glob": path_bytes(arguments.glob, operation=operation, field="glob") if arguments.glob else b"",
+        "max_matches": arguments.max_matches,
     }
 
 

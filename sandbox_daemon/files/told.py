@@ -7,7 +7,7 @@ from typing import Final
 
 from attrs import field, frozen
 
-_NUMBERS: Final = frozenset({"entries", "truncated", "skipped_count", "written", "done"})
+_NUMBERS: Final = frozenset({"entries", "truncated", "skipped_count", "written", "done", "ripgrep"})
 _MAX_NUMBER: Final = 2**63 - 1
 _MAX_SKIPPED: Final = 100
 _MAX_WHY: Final = 100
@@ -23,12 +23,14 @@ class Told:
         failed: reason (``protocol.REASON_*``), errno and size of what ended it before.
         skipped: paths in hexadecimal, and why they were left out.
         sha256: of what it wrote.
+        refused: why the job makes no sense.
     """
 
     numbers: Mapping[str, int] = field(factory=dict)
     failed: tuple[int, int, int] | None = None
     skipped: tuple[tuple[str, str], ...] = ()
     sha256: str | None = None
+    refused: str = ""
 
     def number(self, name: str) -> int:
         """What it said of this; 0 when it said nothing."""
@@ -44,7 +46,7 @@ def read_told(data: bytes) -> Told:
     numbers: dict[str, int] = {}
     failed = None
     skipped: list[tuple[str, str]] = []
-    sha256 = None
+    sha256, refused = None, ""
     for line in data.decode("ascii", "backslashreplace").splitlines():
         name, _, value = line.partition("=")
         if name in _NUMBERS:
@@ -55,9 +57,11 @@ def read_told(data: bytes) -> Told:
             skipped.append(_skipped(value))
         elif name == "sha256":
             sha256 = _hexadecimal(value)
+        elif name == "refused":
+            refused = bytes.fromhex(value).decode("utf-8", "replace")
         else:
             raise ValueError(data[-500:].decode("utf-8", "replace"))
-    return Told(numbers=numbers, failed=failed, skipped=tuple(skipped), sha256=sha256)
+    return Told(numbers=numbers, failed=failed, skipped=tuple(skipped), sha256=sha256, refused=refused)
 
 
 def _number(text: str) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 import trio
 
 from hermes_trio.errors import Provenance
-from hermes_trio.wire.operations import DownloadArguments, ListArguments, Packing
+from hermes_trio.wire.operations import DownloadArguments, ListArguments, Packing, SearchArguments
 from sandbox_daemon.agent import protocol
 from sandbox_daemon.files.flow import Outflow, hash_file, send_file
 from sandbox_daemon.files.requests import (
@@ -17,6 +17,7 @@ from sandbox_daemon.files.requests import (
     list_job,
     no_credit,
     pack_job,
+    search_job,
     shown_path,
 )
 from sandbox_daemon.files.worker import Done, Job, checkpointed, run_job
@@ -50,6 +51,32 @@ async def run_list(turn: Turn, arguments: ListArguments, *, limit_s: float) -> O
         "entries": done.told.number("entries"),
         "truncated": bool(done.told.number("truncated")),
         **_skipped(done),
+    }
+    return Outcome(data=report, segments=(len(done.output),), payload=done.output)
+
+
+async def run_search(turn: Turn, arguments: SearchArguments, *, limit_s: float) -> Outcome:
+    """See :meth:`SlotPool.search_files`.
+
+    Cancellation: shielded, at most 2.75 s: the worker is killed first.
+    """
+    try:
+        check_limit_s(limit_s, operation="file.search")
+        what = search_job(arguments)
+    except BadRequestError as error:
+        return await checkpointed(error.outcome)
+    done = await run_job(turn, Job(verb="search", what=what, limit_s=limit_s, kept_bytes=_KEPT_BYTES))
+    if isinstance(done, Outcome):
+        return done
+    if done.told.failed is not None:
+        return file_failure(done.told.failed, path=shown_path(what["path"]), max_bytes=0)
+    if done.told.refused:
+        return Outcome(provenance=Provenance.INVALID_REQUEST, error=done.told.refused)
+    report = {
+        "matches": done.told.number("entries"),
+        "truncated": bool(done.told.number("truncated")),
+        "engine": "ripgrep" if done.told.number("ripgrep") else "python",
+        "skipped_count": done.told.number("skipped_count"),
     }
     return Outcome(data=report, segments=(len(done.output),), payload=done.output)
 

@@ -16,9 +16,11 @@ from hermes_trio.wire.frames import Call, Lease
 from hermes_trio.wire.operations import (
     BashArguments,
     DownloadArguments,
+    EditFileArguments,
     ListArguments,
     Operation,
     ReadFileArguments,
+    SearchArguments,
     SlotAcquireArguments,
     SlotAcquired,
     SlotForkArguments,
@@ -168,6 +170,15 @@ class Operations:
         arguments = _checked(WriteFileArguments, call)
         return await self._pool.write_file(self._lease(call), arguments, content=call.payload)
 
+    async def _edit_file(self, call: Call) -> Outcome:
+        arguments = _checked(EditFileArguments, call)
+        return await self._pool.edit_file(self._lease(call), arguments, texts=call.payload)
+
+    async def _search(self, call: Call) -> Outcome:
+        arguments = _checked(SearchArguments, call)
+        limit_s = call.limit_s or DEFAULT_LIMIT_S
+        return await self._pool.search_files(self._lease(call), arguments, limit_s=limit_s)
+
     async def _list(self, call: Call) -> Outcome:
         arguments = _checked(ListArguments, call)
         limit_s = call.limit_s or DEFAULT_LIMIT_S
@@ -198,6 +209,8 @@ _HANDLERS: Mapping[str, Callable[[Operations, Call], Awaitable[Outcome]]] = {
     Operation.BASH_STATEFUL: Operations._bash_stateful,
     Operation.READ_FILE: Operations._read_file,
     Operation.WRITE_FILE: Operations._write_file,
+    Operation.EDIT_FILE: Operations._edit_file,
+    Operation.SEARCH: Operations._search,
     Operation.LIST: Operations._list,
     Operation.DOWNLOAD: Operations._download,
 }

@@ -19,13 +19,16 @@ from hermes_trio.wire.frames import Lease, SlotId
 from hermes_trio.wire.operations import (
     BashArguments,
     DownloadArguments,
+    EditFileArguments,
     ListArguments,
     ReadFileArguments,
+    SearchArguments,
     SlotStatusReport,
     StatefulArguments,
     WriteFileArguments,
 )
-from sandbox_daemon.files.work import run_download, run_list
+from sandbox_daemon.files.single import run_edit, run_read, run_write
+from sandbox_daemon.files.work import run_download, run_list, run_search
 from sandbox_daemon.isolation.levels import Isolation, cuts_network
 from sandbox_daemon.isolation.policy import SlotLimits
 from sandbox_daemon.isolation.uids import DEFAULT_BASE
@@ -37,7 +40,7 @@ from sandbox_daemon.slots.cells import Site, open_site
 from sandbox_daemon.slots.stateful import run_stateful
 from sandbox_daemon.slots.table import Grant, SlotState, SlotTable, StaleLeaseError, User
 from sandbox_daemon.slots.turn import Turn
-from sandbox_daemon.slots.work import Terms, run_bash, run_quiesce, run_read, run_write
+from sandbox_daemon.slots.work import Terms, run_bash, run_quiesce
 from sandbox_daemon.slots.workspaces import WorkspaceMethods
 
 __all__ = [
@@ -407,6 +410,28 @@ class SlotPool(WorkspaceMethods):
             StaleLeaseError: the lease is not good; nothing was written.
         """
         return await run_write(self._turn(lease), arguments, content=content)
+
+    async def edit_file(self, lease: Lease, arguments: EditFileArguments, *, texts: bytes = b"") -> Outcome:
+        """Replaces a text in one file of the workspace, in one step or not at all.
+
+        Cancellation: abandons; the file may or may not have been edited, never half.
+
+        Raises:
+            StaleLeaseError: the lease is not good; nothing was changed.
+        """
+        return await run_edit(self._turn(lease), arguments, texts=texts)
+
+    async def search_files(
+        self, lease: Lease, arguments: SearchArguments, *, limit_s: float = 30.0
+    ) -> Outcome:
+        """Looks for a pattern in the files of the workspace.
+
+        Cancellation: shielded, at most 2.75 s: the worker is killed first.
+
+        Raises:
+            StaleLeaseError: the lease is not good; nothing was looked at.
+        """
+        return await run_search(self._turn(lease), arguments, limit_s=limit_s)
 
     async def list_files(self, lease: Lease, arguments: ListArguments, *, limit_s: float = 30.0) -> Outcome:
         """Lists a folder of the workspace, one page.

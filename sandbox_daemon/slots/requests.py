@@ -6,7 +6,7 @@ import errno
 from typing import Final
 
 from hermes_trio.errors import Provenance
-from hermes_trio.wire.operations import BashArguments, FileFailure
+from hermes_trio.wire.operations import BashArguments, FileFailure, ReadFileArguments
 from sandbox_daemon.agent import protocol
 from sandbox_daemon.isolation.policy import SlotLimits
 from sandbox_daemon.process.command import MAX_COMMAND_BYTES, CommandSpec
@@ -16,6 +16,7 @@ MAX_PATH_BYTES: Final = 4096
 MAX_KEPT_BYTES: Final = 1024 * 1024
 MAX_ENVIRONMENT_BYTES: Final = 32 * 1024
 MAX_LIMIT_S: Final = 7 * 24 * 3600.0
+_MAX_OFFSET: Final = 1 << 62
 MAX_FILE_BYTES: Final = 3 * 1024 * 1024
 """The content travels in one frame of a message of at most 4 MiB."""
 
@@ -103,6 +104,26 @@ def check_max_bytes(max_bytes: int, *, operation: str) -> None:
     """``BadRequestError`` for a bound nobody can keep."""
     if not 0 <= max_bytes <= MAX_FILE_BYTES:
         raise BadRequestError(f"{operation}: field 'max_bytes': must be between 0 and {MAX_FILE_BYTES}")
+
+
+def check_range(arguments: ReadFileArguments) -> None:
+    """``BadRequestError`` for a part of a file that is none."""
+    first, last = arguments.start_line, arguments.end_line
+    if arguments.offset is not None:
+        if first is not None or last is not None:
+            raise BadRequestError("read_file: field 'offset': cannot be given together with lines")
+        if not 0 <= arguments.offset <= _MAX_OFFSET:
+            raise BadRequestError("read_file: field 'offset': must be at least 0")
+    if first is not None and first < 1:
+        raise BadRequestError("read_file: field 'start_line': must be at least 1")
+    if last is not None and last < (first or 1):
+        raise BadRequestError(f"read_file: field 'end_line': must be at least {first or 1}")
+
+
+def check_mode(mode: int | None) -> None:
+    """``BadRequestError`` for bits that a file of a slot cannot have."""
+    if mode is not None and not 0 <= mode <= 0o777:
+        raise BadRequestError("write_file: field 'mode': must be between 0 and 0o777")
 
 
 def _shown(path: str) -> str:

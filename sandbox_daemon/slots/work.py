@@ -1,11 +1,9 @@
-"""What can be done in a slot: commands and files, each in a turn of its own."""
+"""What can be done in a slot, in a turn of its own: commands, and questions to the agent about files."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import stat
 from collections.abc import Awaitable, Iterator
 from typing import Final
 
@@ -13,7 +11,7 @@ import trio
 from attrs import evolve, frozen
 
 from hermes_trio.errors import Provenance
-from hermes_trio.wire.operations import BashArguments, ReadFileArguments, WriteFileArguments
+from hermes_trio.wire.operations import BashArguments
 from sandbox_daemon.agent import protocol
 from sandbox_daemon.isolation.cgroups import CallGroup
 from sandbox_daemon.isolation.levels import Level
@@ -23,16 +21,13 @@ from sandbox_daemon.process.command import CommandSpec, Sink
 from sandbox_daemon.process.link import AgentLink, Message
 from sandbox_daemon.process.outcome import AgentLostError, AgentStartError, Outcome
 from sandbox_daemon.process.report import bash_outcome
-from sandbox_daemon.process.running import memory_file, start
+from sandbox_daemon.process.running import start
 from sandbox_daemon.process.supervise import supervise
 from sandbox_daemon.slots.cell import Cell
 from sandbox_daemon.slots.requests import (
     BadRequestError,
     check_limit,
-    check_max_bytes,
     command_spec,
-    file_failure,
-    path_bytes,
 )
 from sandbox_daemon.slots.turn import Turn
 
@@ -133,58 +128,6 @@ def group_of(cell: Cell) -> Iterator[CallGroup | None]:
             cell.group.give_back(group)
 
 
-async def run_read(turn: Turn, arguments: ReadFileArguments) -> Outcome:
-    """See :meth:`SlotPool.read_file`.
-
-    Cancellation: abandons.
-    """
-    try:
-        check_max_bytes(arguments.max_bytes, operation="read_file")
-        path = path_bytes(arguments.path, operation="read_file")
-    except BadRequestError as error:
-        await trio.lowlevel.checkpoint()
-        return error.outcome
-    answer = await ask_agent(turn, protocol.READ, (0, arguments.max_bytes, protocol.READ_WHOLE), (path,))
-    if isinstance(answer, Outcome):
-        return answer
-    if answer.kind == protocol.FAILED:
-        return file_failure(answer.fixed, path=arguments.path, max_bytes=arguments.max_bytes)
-    content = await _content(answer, arguments.max_bytes) if answer.descriptors else answer.strings[0]
-    return Outcome(data={"file_bytes": answer.fixed[0]}, segments=(len(content),), payload=content)
-
-
-async def run_write(turn: Turn, arguments: WriteFileArguments, *, content: bytes) -> Outcome:
-    """See :meth:`SlotPool.write_file`.
-
-    Cancellation: abandons; the file may or may not have been written, never half.
-    """
-    try:
-        check_max_bytes(arguments.max_bytes, operation="write_file")
-        path = path_bytes(arguments.path, operation="write_file")
-        if len(content) > arguments.max_bytes:
-            text = f"Content too large: {len(content)} bytes (max {arguments.max_bytes})"
-            raise BadRequestError(text, Provenance.TOOL_ERROR)
-    except BadRequestError as error:
-        await trio.lowlevel.checkpoint()
-        return error.outcome
-    answer = await _write(turn, path, content)
-    if isinstance(answer, Outcome):
-        return answer
-    if answer.kind == protocol.FAILED:
-        return file_failure(answer.fixed, path=arguments.path, max_bytes=arguments.max_bytes)
-    return Outcome(data={"written_bytes": answer.fixed[0]})
-
-
-async def _write(turn: Turn, path: bytes, content: bytes) -> Message | Outcome:
-    if len(content) <= protocol.MAX_INLINE_BYTES:
-        return await ask_agent(turn, protocol.WRITE, (0,), (path, content))
-    descriptor = memory_file(content)
-    try:
-        return await ask_agent(turn, protocol.WRITE, (1,), (path, b""), descriptor)
-    finally:
-        os.close(descriptor)
-
-
 _ANSWERS: Final = {protocol.READ: protocol.CONTENT, protocol.WRITE: protocol.WRITTEN}
 
 
@@ -226,30 +169,6 @@ async def _answer_within(cell: Cell, asking: Awaitable[Message]) -> Message:
         return await asking
     await cell.kill()
     raise AgentLostError(f"no answer about a file within {FILE_LIMIT_S} s")
-
-
-async def _content(answer: Message, max_bytes: int) -> bytes:
-    """Of a file that was too long for a message: read off the loop, from the descriptor the agent passed."""
-    try:
-        return await trio.to_thread.run_sync(
-            _read_all, answer.descriptors[0], min(answer.fixed[0], max_bytes)
-        )
-    finally:
-        answer.drop()
-
-
-def _read_all(descriptor: int, size: int) -> bytes:
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        return b""  # no agent of ours passes such a thing, and reading it might block for ever
-    pieces = []
-    offset = 0
-    while offset < size:
-        piece = os.pread(descriptor, min(size - offset, 1 << 20), offset)
-        if not piece:
-            break
-        pieces.append(piece)
-        offset += len(piece)
-    return b"".join(pieces)
 
 
 async def run_quiesce(turn: Turn) -> None:

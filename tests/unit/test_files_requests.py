@@ -7,16 +7,23 @@ from typing import Any
 import pytest
 
 from hermes_trio.errors import Provenance
-from hermes_trio.wire.operations import DownloadArguments, ListArguments, Packing
+from hermes_trio.wire.operations import (
+    DownloadArguments,
+    ListArguments,
+    Packing,
+    ReadFileArguments,
+    SearchArguments,
+)
 from sandbox_daemon.files.requests import (
     check_limit_s,
     download_bounds,
     list_job,
     no_credit,
     pack_job,
+    search_job,
     shown_path,
 )
-from sandbox_daemon.slots.requests import BadRequestError
+from sandbox_daemon.slots.requests import BadRequestError, check_mode, check_range
 
 
 def test_a_path_is_text_or_hexadecimal() -> None:
@@ -87,3 +94,48 @@ def test_no_time_is_no_limit(limit_s: float) -> None:
 def test_a_download_without_credit_could_send_nothing() -> None:
     """And says so."""
     assert no_credit().provenance is Provenance.INVALID_REQUEST
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        ({"pattern": ""}, "pattern"),
+        ({"pattern": "x", "glob": "a\0"}, "glob"),
+        ({"pattern": "x", "max_matches": 0}, "max_matches"),
+        ({"pattern": "x", "max_matches": 401}, "max_matches"),
+    ],
+)
+def test_an_impossible_search_names_its_field(arguments: dict[str, Any], field: str) -> None:
+    """Likewise."""
+    with pytest.raises(BadRequestError, match=f"file.search: field '{field}'"):
+        search_job(SearchArguments(**arguments))
+
+
+def test_a_search_is_passed_on_as_bytes() -> None:
+    """The files hold bytes too."""
+    job = search_job(SearchArguments(pattern="ü", glob="*.py"))
+    assert (job["pattern"], job["glob"], job["path"]) == ("ü".encode(), b"*.py", b".")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        ({"offset": -1}, "offset"),
+        ({"offset": 0, "start_line": 1}, "offset"),
+        ({"start_line": 0}, "start_line"),
+        ({"end_line": 0}, "end_line"),
+        ({"start_line": 3, "end_line": 2}, "end_line"),
+    ],
+)
+def test_an_impossible_part_of_a_file_names_its_field(arguments: dict[str, Any], field: str) -> None:
+    """Likewise."""
+    with pytest.raises(BadRequestError, match=f"read_file: field '{field}'"):
+        check_range(ReadFileArguments(path="f", **arguments))
+
+
+def test_a_file_of_a_slot_has_plain_permissions() -> None:
+    """No setuid bits."""
+    check_mode(None)
+    check_mode(0o777)
+    with pytest.raises(BadRequestError, match="mode"):
+        check_mode(0o4755)

@@ -15,6 +15,7 @@ def test_a_report_is_read() -> None:
     assert (told.number("entries"), told.number("written")) == (3, 0)
     assert read_told(b"failed=4,0,1000\n") == Told(failed=(4, 0, 1000))
     assert read_told(b"sha256=abcd\n").sha256 == "abcd"
+    assert read_told(b"refused=6e6f\n").refused == "no"
 
 
 @pytest.mark.parametrize(

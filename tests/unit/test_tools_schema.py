@@ -25,6 +25,9 @@ GREET = ToolSchema(
     required=["name"],
 )
 
+SANDBOX = ("terminal", "bash", "read_file", "write_file")
+OURS = ("edit_file", "list_files", "search_files")
+
 
 def test_schema_is_written_as_an_openai_function() -> None:
     """The OpenAI form nests name, description and one arguments object."""
@@ -106,7 +109,7 @@ def test_registry_refuses_a_duplicate_and_stays_as_it_was() -> None:
 def test_default_registry_is_fresh_each_time() -> None:
     """Adding to one default registry leaves the next alone."""
     default_registry().add(GREET)
-    assert default_registry().names() == ("terminal", "bash", "read_file", "write_file")
+    assert default_registry().names() == (*SANDBOX, *OURS)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +118,7 @@ def test_default_registry_is_fresh_each_time() -> None:
         ("filesystem", {"read_file", "write_file"}),
         ("terminal_stateful", {"terminal_stateful", "tmux"}),
         ("sandbox", {"terminal", "bash", "read_file", "write_file"}),
-        ("default", {"terminal", "bash", "read_file", "write_file"}),
+        ("default", {*SANDBOX, *OURS}),
         ("full", {schema.name for schema in BUILTIN_TOOLS}),
     ],
 )
@@ -163,10 +166,8 @@ def test_an_unknown_toolset_is_refused_with_the_known_ones() -> None:
 def test_toolsets_and_tools_are_enabled_and_disabled_by_name() -> None:
     """Tools of one's own are in without being named, and can be named to be left out."""
     assert registry_of("full", disabled=["terminal_stateful", "todo"]).names() == (
-        "terminal",
-        "bash",
-        "read_file",
-        "write_file",
+        *SANDBOX,
+        *OURS,
         "bash_stateful",
     )
     assert registry_of("filesystem", "bash", tools=[GREET]).names() == (

@@ -32,7 +32,13 @@ def test_some_tools_are_renamed() -> None:
 def test_a_function_chooses() -> None:
     """By whatever a tool has."""
     tools = filtered(registry_of("default"), lambda tool: "path" in tool.schema.parameters)
-    assert [tool.name for tool in tools] == ["read_file", "write_file"]
+    assert [tool.name for tool in tools] == [
+        "read_file",
+        "write_file",
+        "edit_file",
+        "list_files",
+        "search_files",
+    ]
 
 
 def test_limits_only_ever_become_tighter() -> None:

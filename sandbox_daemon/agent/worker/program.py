@@ -43,4 +43,10 @@ def _pack(workspace: paths.Workspace, job: dict[str, Any]) -> None:
     pack_tree(workspace, **job)
 
 
-_VERBS = {"list": _list, "pack": _pack}
+def _search(workspace: paths.Workspace, job: dict[str, Any]) -> None:
+    from sandbox_daemon.agent.worker.search import search
+
+    search(workspace, **job)
+
+
+_VERBS = {"list": _list, "pack": _pack, "search": _search}

@@ -10,6 +10,7 @@ import os
 from sandbox_daemon.agent import paths
 
 _STDERR = 2
+_MAX_TEXT = 500
 _MAX_SKIPPED = 100
 """Named; the others are only counted."""
 
@@ -17,6 +18,11 @@ _MAX_SKIPPED = 100
 def say(name: str, value: int | str) -> None:
     """One line."""
     os.write(_STDERR, f"{name}={value}\n".encode())
+
+
+def refuse(text: str) -> None:
+    """The job makes no sense, and this is why."""
+    say("refused", text.encode("utf-8", "replace")[:_MAX_TEXT].hex())
 
 
 def failed(error: paths.PathError) -> None:
