@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from hermes_trio.executor.quiet import QuietSlot as QuietSlot
     from hermes_trio.executor.stream import OutputChunk as OutputChunk
     from hermes_trio.executor.stream import ToolStream as ToolStream
+    from hermes_trio.executor.transfer import Transfer as Transfer
     from hermes_trio.models.chat import ChatClient as ChatClient
     from hermes_trio.tools.calls import ToolCall as ToolCall
     from hermes_trio.tools.calls import ToolResult as ToolResult
@@ -109,6 +110,7 @@ _MODULES = {
     "ToolServerClient": "hermes_trio.tools.tool_server.client",
     "ToolServerConfig": "hermes_trio.tools.tool_server.server",
     "ToolStream": "hermes_trio.executor.stream",
+    "Transfer": "hermes_trio.executor.transfer",
     "TurnHook": "hermes_trio.agents.hooks",
     "UnavailableError": "hermes_trio.errors",
     "open_executor": "hermes_trio.executor.executor",

@@ -14,7 +14,6 @@ from attrs import evolve, frozen
 from hermes_trio.backends.base import Backend
 from hermes_trio.errors import ClosedError, Provenance, UnavailableError
 from hermes_trio.executor.config import ExecutorConfig
-from hermes_trio.executor.files import FileMethods
 from hermes_trio.executor.options import CallOptions
 from hermes_trio.executor.plan import Plan, Refuse, RunHandler, RunInSlot, plan_call
 from hermes_trio.executor.quiet import QuietSlot, refused
@@ -26,6 +25,7 @@ from hermes_trio.executor.results import (
     status_report,
 )
 from hermes_trio.executor.stream import Sent, ToolStream
+from hermes_trio.executor.transfer import TransferMethods
 from hermes_trio.executor.watch import CallWatch, LiveCall
 from hermes_trio.executor.workspaces import WorkspaceMethods
 from hermes_trio.fleet.calls import CallRecord
@@ -70,7 +70,7 @@ class ExecutorStatistics:
 _STREAMING = frozenset({Operation.BASH, Operation.BASH_STATEFUL})
 
 
-class Executor(FileMethods, WorkspaceMethods):
+class Executor(TransferMethods, WorkspaceMethods):
     """Runs tool calls. Made by :func:`open_executor`.
 
     Any number of tasks may call it at once. Calls of one trajectory run one after another, in the order in

@@ -66,6 +66,10 @@ class FileMethods(ABC):
     async def operate(self, record: CallRecord) -> None:
         """Send a call to its trajectory's slot, and wait for its end. Cancellation: abandons."""
 
+    @abstractmethod
+    def grant(self, record: CallRecord, limit_bytes: int) -> None:
+        """Welcome output up to this byte."""
+
     @property
     @abstractmethod
     def default_limit_s(self) -> float:
@@ -105,7 +109,7 @@ class FileMethods(ABC):
         try:
             size = _bound("max_bytes", max_bytes, MAX_ARTIFACT_BYTES)
             arguments = {
-                **_path(path),
+                **path_members(path),
                 "max_bytes": size,
                 "offset": _count("offset", offset),
                 "sha256": include_sha256,
@@ -163,7 +167,7 @@ class FileMethods(ABC):
         """
         try:
             arguments = {
-                **_path(path),
+                **path_members(path),
                 "recursive": recursive,
                 "max_entries": _bound("max_entries", max_entries, MAX_ARTIFACT_ENTRIES, least=1),
                 "after_hex": _name(after).hex(),
@@ -205,7 +209,7 @@ class FileMethods(ABC):
             _one_of("archive_format", archive_format, FORMATS)
             size = _bound("max_bytes", max_bytes, MAX_ARTIFACT_BYTES)
             arguments = {
-                **_path(path),
+                **path_members(path),
                 "packing": "tar.gz",
                 "full_names": True,
                 "max_bytes": size,
@@ -229,7 +233,7 @@ class FileMethods(ABC):
         """One operation whose bytes are kept here; ``credit`` bounds them."""
         if not self.has_slot(trajectory_id):
             await trio.lowlevel.checkpoint()
-            return Answered(data={}, failure=_failed(Provenance.UNAVAILABLE, NO_SLOT))
+            return Answered(data={}, failure=failure_members(Provenance.UNAVAILABLE, NO_SLOT))
         came = bytearray()
 
         def hear(output: Output) -> None:
@@ -244,11 +248,16 @@ class FileMethods(ABC):
             on_output=hear,
         )
         await self.operate(record)
-        try:
-            return answered(record.unwrap(), bytes(came))
-        except HermesTrioError as exc:
-            result = result_of_failure(ToolCall(operation, {}), exc)
-            return Answered(data={}, failure=_failed(result.provenance, result.error))
+        return answer_of(record, came)
+
+
+def answer_of(record: CallRecord, came: bytearray | None = None) -> Answered:
+    """What a call that has ended came to; ``came``: what came of it on the way, if that was kept."""
+    try:
+        return answered(record.unwrap(), None if came is None else bytes(came))
+    except HermesTrioError as exc:
+        result = result_of_failure(ToolCall(record.operation, {}), exc)
+        return Answered(data={}, failure=failure_members(result.provenance, result.error))
 
 
 def _listing(answer: Answered) -> ArtifactList:
@@ -278,10 +287,10 @@ def _made(answer: Answered, read: Callable[[Answered], A], fail: Callable[..., A
         return read(answer)
     except (KeyError, TypeError, ValueError, RemoteProtocolError) as exc:
         text = f"the daemon's report cannot be read: {exc!r}"
-        return fail(**_failed(Provenance.INTERNAL_ERROR, text))
+        return fail(**failure_members(Provenance.INTERNAL_ERROR, text))
 
 
-def answered(result: Result, came: bytes = b"") -> Answered:
+def answered(result: Result, came: bytes | None = None) -> Answered:
     """What a result says of a file operation.
 
     Raises:
@@ -289,23 +298,25 @@ def answered(result: Result, came: bytes = b"") -> Answered:
     """
     if result.provenance is not Provenance.OK:
         reason = str(result.data.get("reason", ""))
-        return Answered(data={}, failure=_failed(result.provenance, result.error, reason))
+        return Answered(data={}, failure=failure_members(result.provenance, result.error, reason))
     sent = result.data.get("sent_bytes")
-    if sent is not None and sent != len(came):
+    if sent is not None and came is not None and sent != len(came):
         raise RemoteProtocolError(f"{len(came)} bytes came of a file, and {sent} were sent")
     return Answered(data=result.data, payload=came or result.payload, failure={})
 
 
-def _failed(provenance: Provenance, error: str, reason: str = "") -> dict[str, Any]:
+def failure_members(provenance: Provenance, error: str, reason: str = "") -> dict[str, Any]:
+    """The members of an :class:`ArtifactFailure` that is one."""
     return {"success": False, "error": error, "provenance": provenance, "reason": reason}
 
 
 async def _refused(kind: type[A], exc: InvalidInputError, **more: Any) -> A:
     await trio.lowlevel.checkpoint()
-    return kind(**_failed(Provenance.INVALID_REQUEST, str(exc)), **more)
+    return kind(**failure_members(Provenance.INVALID_REQUEST, str(exc)), **more)
 
 
-def _path(path: str | bytes) -> dict[str, str]:
+def path_members(path: str | bytes) -> dict[str, Any]:
+    """A path, checked, as it travels. ``InvalidInputError`` names it."""
     name = _name(path)
     if not name or b"\0" in name:
         raise InvalidInputError("is empty or holds a NUL", field="path")

@@ -9,6 +9,7 @@ import trio
 from attrs import define, field
 
 from hermes_trio.errors import HermesTrioError
+from hermes_trio.fleet.uplink import Uplink
 from hermes_trio.link.outbox import Posting
 from hermes_trio.telemetry.events import CallPacked
 from hermes_trio.wire.frames import CallId, Lease, Output, Result
@@ -34,6 +35,9 @@ class CallRecord:
 
     event_id: int = 0
     """The call's number in events; 0: a call of the runtime's own, of which nothing is told."""
+    uplink: Uplink | None = field(default=None, repr=False)
+    """What it is sent while it runs, if it is sent something."""
+
     number: int = 0
     """Counts up in the order of asking, within one connection."""
     again: bool = False
@@ -100,5 +104,7 @@ class CallRecord:
 
     def _end(self) -> None:
         self._ended.set()
+        if self.uplink is not None:
+            self.uplink.close()
         if self.on_done is not None:
             self.on_done(self)

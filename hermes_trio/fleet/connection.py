@@ -41,6 +41,7 @@ from hermes_trio.telemetry.events import Event as TelemetryEvent
 from hermes_trio.wire.frames import (
     Accepted,
     CallId,
+    Credit,
     Drain,
     Error,
     ErrorCode,
@@ -420,6 +421,9 @@ class DaemonConnection:
                 self._listener.lease_lost(self, event.lease, event.reason)
             case Accepted():
                 self._started(event)
+                self._welcome_input(event.call_id)
+            case Credit():
+                self._welcome_input(event.call_id)
             case Drain():
                 self._tell(DaemonState.DRAINING)
                 self._listener.daemon_draining(self)
@@ -433,6 +437,11 @@ class DaemonConnection:
                 raise self._final
             case _:
                 pass  # heartbeats
+
+    def _welcome_input(self, call_id: CallId) -> None:
+        record = self._calls.get(call_id)
+        if record is not None and record.uplink is not None:
+            record.uplink.begin(self._pump, record)
 
     def _answered(self, record: CallRecord, result: Result) -> None:
         hint_s = _busy_hint(result)

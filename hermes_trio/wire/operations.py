@@ -48,7 +48,8 @@ class Operation(StrEnum):
     """The payload is the text to replace, then the new one. Result data: :class:`EditFileReport`."""
 
     UPLOAD = "file.upload"
-    """A file or tree on input frames."""
+    """A file, or a tar archive to unpack, on input frames, and after it the 32 bytes of its SHA-256. Result
+    data: :class:`UploadReport`."""
     DOWNLOAD = "file.download"
     """A file, or an archive of a folder, on output frames of stream ``data``; the call must have credit for
     them. Result data: :class:`DownloadReport`."""
@@ -416,3 +417,36 @@ class SearchReport:
     """``ripgrep``, or ``python`` where the slot has none."""
     skipped_count: int = 0
     """Files and folders that could not be read or are too large."""
+
+
+@frozen(kw_only=True)
+class UploadArguments:
+    """``path`` and ``path_hex`` as in :class:`DownloadArguments`; folders that are missing are made.
+
+    A file appears when all of it has come and its digest is right. What has come of one is kept beside it
+    as ``.<name>.part`` when the upload ends before its end, and an upload with an ``offset`` goes on there.
+    """
+
+    path: str = ""
+    path_hex: str = ""
+    unpack: bool = False
+    """A tar archive comes, and ``path`` is the folder that it is unpacked into."""
+    offset: int = 0
+    """Bytes of the file that are there already."""
+    mode: int | None = None
+    """Permission bits of the file; ``None``: those of the file that is replaced, else 0644."""
+
+
+@frozen(kw_only=True)
+class UploadReport:
+    """What is there now."""
+
+    written_bytes: int
+    """Size of the file; of an archive, the bytes that came of it."""
+    sha256: str
+    """Of the file, or of the archive as it came."""
+    entries: int | None = None
+    """Of an archive."""
+    skipped: tuple[tuple[str, str], ...] = ()
+    """Of an archive: what was not unpacked, as in :class:`DownloadReport`."""
+    skipped_count: int = 0

@@ -18,6 +18,9 @@ _WORKER = (
     "worker.listing",
     "worker.pack",
     "worker.search",
+    "worker.incoming",
+    "worker.put",
+    "worker.unpack",
     "worker.program",
 )
 

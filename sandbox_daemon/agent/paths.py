@@ -56,6 +56,11 @@ _MISSING_ERRNOS = frozenset({errno.ENOENT, errno.ENOTDIR})
 _IRREGULAR_ERRNOS = frozenset({errno.ENXIO, errno.EISDIR})
 
 
+def is_full(code: int) -> bool:
+    """Whether an errno says that there is no room: whatever follows will fail too."""
+    return code in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+
+
 def reason_of(code: int) -> int:
     """The reason that goes with an errno."""
     if code in _DENIED_ERRNOS:
@@ -183,6 +188,19 @@ class Workspace:
             os.close(descriptor)
 
     def _write_whole(self, path: bytes, content: Content, wanted: int, *, parents: bool) -> int:
+        directory, name, mode = self.place(path, parents=parents)
+        try:
+            return self._replace(directory, name, mode if wanted < 0 else wanted, content)
+        except OSError as error:
+            raise PathError(reason_of(error.errno or 0), error.errno or 0) from None
+        finally:
+            os.close(directory)
+
+    def place(self, path: bytes, *, parents: bool) -> tuple[int, bytes, int]:
+        """Where a file is to be written: its folder, open; its name there; the mode it has or is to have.
+
+        A symbolic link is followed as long as it stays in the workspace.
+        """
         directory, name = self._open_parent(path, parents=parents)
         try:
             mode = self._mode_to_keep(directory, name)
@@ -193,12 +211,22 @@ class Workspace:
                 mode = self._mode_to_keep(directory, name)
                 if mode < 0:
                     raise PathError(protocol.REASON_DENIED)
-            return self._replace(directory, name, mode if wanted < 0 else wanted, content)
+            kept, directory = directory, -1
+            return kept, name, mode
         except OSError as error:
             raise PathError(reason_of(error.errno or 0), error.errno or 0) from None
         finally:
             if directory >= 0:
                 os.close(directory)
+
+    def make_directory(self, path: bytes) -> int:
+        """A folder, made with its parents if it is not there, open as a place."""
+        try:
+            return self._open(path, DIRECTORY)
+        except PathError as error:
+            if error.code != errno.ENOENT:
+                raise
+        return self._make_directories(self._relative(path).rstrip(b"/"))
 
     def is_empty(self) -> bool:
         """Whether the workspace holds nothing at all. Constant time, whatever it holds."""

@@ -5,13 +5,20 @@ from __future__ import annotations
 from typing import Any, Final
 
 from hermes_trio.errors import Provenance
-from hermes_trio.wire.operations import DownloadArguments, ListArguments, Packing, SearchArguments
+from hermes_trio.wire.operations import (
+    DownloadArguments,
+    ListArguments,
+    Packing,
+    SearchArguments,
+    UploadArguments,
+)
 from sandbox_daemon.process.outcome import Outcome
 from sandbox_daemon.slots.requests import MAX_LIMIT_S, BadRequestError, path_bytes, path_of_bytes
 
 MAX_PAGE_BYTES: Final = 2 * 1024 * 1024
 """A page of a listing travels in one frame, of a message of at most 4 MiB."""
 MAX_ENTRIES: Final = 10_000_000
+MAX_MODE: Final = 0o777
 MAX_MATCHES: Final = 400
 """With the longest paths and lines they fill one frame."""
 _UNLIMITED: Final = 1 << 62
@@ -106,6 +113,26 @@ def pack_job(arguments: DownloadArguments, path: bytes, max_bytes: int, *, disk_
         "max_bytes": max_bytes,
         "max_content": _check_count(content_bytes, "file.download", "max_content_bytes"),
     }
+
+
+def upload_job(arguments: UploadArguments) -> tuple[str, dict[str, Any]]:
+    """The worker's verb, and what it is to write. ``BadRequestError`` names the field."""
+    operation = "file.upload"
+    path = wire_path(arguments.path, arguments.path_hex, operation=operation)
+    _check_count(arguments.offset, operation, "offset")
+    if arguments.unpack:
+        if arguments.offset or arguments.mode is not None:
+            raise BadRequestError(f"{operation}: field 'unpack': an archive has no offset and no mode")
+        return "unpack", {"path": path}
+    if arguments.mode is not None and not 0 <= arguments.mode <= MAX_MODE:
+        raise BadRequestError(f"{operation}: field 'mode': must be between 0 and 0o777")
+    mode = -1 if arguments.mode is None else arguments.mode
+    return "put", {"path": path, "offset": arguments.offset, "mode": mode}
+
+
+def no_input() -> Outcome:
+    """An upload to which nothing can be sent."""
+    return Outcome(provenance=Provenance.INVALID_REQUEST, error="file.upload: it needs input frames")
 
 
 def no_credit() -> Outcome:

@@ -50,7 +50,7 @@ async def run_list(turn: Turn, arguments: ListArguments, *, limit_s: float) -> O
     report = {
         "entries": done.told.number("entries"),
         "truncated": bool(done.told.number("truncated")),
-        **_skipped(done),
+        **skipped_members(done),
     }
     return Outcome(data=report, segments=(len(done.output),), payload=done.output)
 
@@ -81,7 +81,8 @@ async def run_search(turn: Turn, arguments: SearchArguments, *, limit_s: float) 
     return Outcome(data=report, segments=(len(done.output),), payload=done.output)
 
 
-def _skipped(done: Done) -> dict[str, Any]:
+def skipped_members(done: Done) -> dict[str, Any]:
+    """What a job left out, for its report; nothing where there is nothing to tell."""
     skipped = [list(pair) for pair in done.told.skipped]
     return {"skipped": skipped, "skipped_count": done.told.number("skipped_count")} if skipped else {}
 
@@ -114,7 +115,7 @@ async def run_download(
         return done
     if done.told.failed is not None:
         return file_failure(done.told.failed, path=shown_path(path), max_bytes=max_bytes)
-    return _sent(outflow, {"entries": done.told.number("entries"), **_skipped(done)})
+    return _sent(outflow, {"entries": done.told.number("entries"), **skipped_members(done)})
 
 
 def _sent(outflow: Outflow, more: dict[str, Any]) -> Outcome:

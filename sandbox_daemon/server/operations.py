@@ -30,8 +30,10 @@ from hermes_trio.wire.operations import (
     SlotResetArguments,
     SlotStatusArguments,
     StatefulArguments,
+    UploadArguments,
     WriteFileArguments,
 )
+from sandbox_daemon.files.upload import Source
 from sandbox_daemon.process.command import Sink
 from sandbox_daemon.slots.pool import Outcome, SlotPool, StaleLeaseError
 
@@ -72,7 +74,12 @@ class Operations:
         """Whether the call may run beside others of its slot that may too."""
         return call.operation == Operation.BASH and call.arguments.get("parallel") is True
 
-    async def run(self, call: Call, *, sink: Sink | None = None) -> Outcome:
+    @staticmethod
+    def takes_input(call: Call) -> bool:
+        """Whether input frames belong to the call."""
+        return call.operation == Operation.UPLOAD
+
+    async def run(self, call: Call, *, sink: Sink | None = None, source: Source | None = None) -> Outcome:
         """Run one call.
 
         Cancellation: shielded, at most 25 s (the slot pool's kill ladder and reset): when this returns or
@@ -81,6 +88,7 @@ class Operations:
         Args:
             call: what is asked for.
             sink: where a command's output goes as it comes, if somebody wants it.
+            source: where its input comes from, if it takes some.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         handler = _HANDLERS.get(call.operation)
@@ -88,6 +96,8 @@ class Operations:
             text = f"operation {call.operation[:64]!r} is not offered by this daemon"
             return Outcome(provenance=Provenance.UNAVAILABLE, error=text)
         try:
+            if source is not None:
+                return await self._upload(call, source)
             if sink is not None:
                 return await _STREAMED[call.operation](self, call, sink=sink)
             return await handler(self, call)
@@ -189,6 +199,11 @@ class Operations:
         limit_s = call.limit_s or DEFAULT_LIMIT_S
         return await self._pool.download(self._lease(call), arguments, limit_s=limit_s, sink=sink)
 
+    async def _upload(self, call: Call, source: Source | None = None) -> Outcome:
+        arguments = _checked(UploadArguments, call)
+        limit_s = call.limit_s or DEFAULT_LIMIT_S
+        return await self._pool.upload(self._lease(call), arguments, limit_s=limit_s, source=source)
+
     def _lease(self, call: Call) -> Lease:
         lease = _named_lease(call)
         if lease not in self._leases:
@@ -213,6 +228,7 @@ _HANDLERS: Mapping[str, Callable[[Operations, Call], Awaitable[Outcome]]] = {
     Operation.SEARCH: Operations._search,
     Operation.LIST: Operations._list,
     Operation.DOWNLOAD: Operations._download,
+    Operation.UPLOAD: Operations._upload,
 }
 
 

@@ -23,10 +23,11 @@ import trio
 from attrs import define, field
 
 from hermes_trio.errors import BrokenLinkError, LocalProtocolError, Provenance, RemoteProtocolError
+from hermes_trio.link.incoming import IncomingStream
 from hermes_trio.link.message import MessageLink
 from hermes_trio.link.pump import Pump
 from hermes_trio.link.stream import OutgoingStream
-from hermes_trio.wire.frames import Call, CallId, Cancel, Credit, Goodbye, Hello, Lease, SessionId
+from hermes_trio.wire.frames import Call, CallId, Cancel, Credit, Goodbye, Hello, Input, Lease, SessionId
 from hermes_trio.wire.operations import Operation
 from hermes_trio.wire.session import Event, LinkState, Session
 from sandbox_daemon.server.host import Host
@@ -56,12 +57,14 @@ class _Running:
     Attributes:
         weight: bytes that it holds here until it is over, near enough.
         output: of a caller who wants output as it comes.
+        source: of an operation that takes input as it comes.
         instead: what to answer when the scope is cancelled for another reason than a cancel frame.
     """
 
     call: Call
     turn: Turn | None
     output: OutgoingStream | None
+    source: IncomingStream | None
     weight: int
     scope: trio.CancelScope = field(factory=trio.CancelScope)
     ended: trio.Event = field(factory=trio.Event)
@@ -226,11 +229,15 @@ class Peer:
                 running = self._running.get(event.call_id)
                 if running is not None and running.output is not None:
                     running.output.more()
+            case Input():
+                running = self._running.get(event.call_id)
+                if running is not None and running.source is not None:
+                    running.source.hear(event)
             case Goodbye():
                 self._left = True
                 raise BrokenLinkError("the executor said goodbye")
             case _:
-                pass  # heartbeats, and input that no operation reads yet
+                pass  # heartbeats
 
     def _start(self, call: Call) -> None:
         assert self._nursery is not None
@@ -245,7 +252,8 @@ class Peer:
         self._held_bytes += weight
         turn = self._place_of(call)
         output = self._output_of(call) if Operations.streams(call) else None
-        running = self._running[call.call_id] = _Running(call, turn, output, weight)
+        source = IncomingStream(self._pump, call) if Operations.takes_input(call) else None
+        running = self._running[call.call_id] = _Running(call, turn, output, source, weight)
         self._nursery.start_soon(self._run, running)
 
     def _output_of(self, call: Call) -> OutgoingStream:
@@ -297,7 +305,7 @@ class Peer:
             self._sent_back.discard(call.lease)
             await self._end_calls_of(call.lease)
         try:
-            outcome = await self._operations.run(call, sink=running.output)
+            outcome = await self._operations.run(call, sink=running.output, source=running.source)
             if running.output is not None:
                 await running.output.wait_taken()
             return outcome
@@ -312,13 +320,14 @@ class Peer:
     async def _wait_turn(self, running: _Running, turn: Turn) -> None:
         """Until those before it are over, and the results that nobody has taken are not too many."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        at_once = turn.is_now and running.output is None
+        at_once = turn.is_now and running.output is None and running.source is None
         if not turn.is_now:
             await turn.wait_now()
         while self._unsent_bytes > self._host.max_unsent_bytes:
             await self._sent.wait()
         if not at_once:  # else its result alone says as much
-            self._pump.post(partial(_say_accepted, call_id=running.call.call_id))
+            credit = running.source.window_bytes if running.source is not None else 0
+            self._pump.post(partial(_say_accepted, call_id=running.call.call_id, input_credit=credit))
 
     async def _end_calls_of(self, lease: Lease) -> None:
         """End what runs or waits under a lease that is being given back; a later lease is not meant."""
@@ -361,8 +370,8 @@ class Peer:
         self._pump.post(lambda session: session.lease_lost(lease, reason))
 
 
-def _say_accepted(session: Session, *, call_id: CallId) -> None:
-    session.accepted(call_id)
+def _say_accepted(session: Session, *, call_id: CallId, input_credit: int) -> None:
+    session.accepted(call_id, input_credit=input_credit)
 
 
 def _weight(call: Call) -> int:

@@ -25,9 +25,11 @@ from hermes_trio.wire.operations import (
     SearchArguments,
     SlotStatusReport,
     StatefulArguments,
+    UploadArguments,
     WriteFileArguments,
 )
 from sandbox_daemon.files.single import run_edit, run_read, run_write
+from sandbox_daemon.files.upload import Source, run_upload
 from sandbox_daemon.files.work import run_download, run_list, run_search
 from sandbox_daemon.isolation.levels import Isolation, cuts_network
 from sandbox_daemon.isolation.policy import SlotLimits
@@ -410,6 +412,23 @@ class SlotPool(WorkspaceMethods):
             StaleLeaseError: the lease is not good; nothing was written.
         """
         return await run_write(self._turn(lease), arguments, content=content)
+
+    async def upload(
+        self,
+        lease: Lease,
+        arguments: UploadArguments,
+        *,
+        limit_s: float = 30.0,
+        source: Source | None = None,
+    ) -> Outcome:
+        """Writes a file, or unpacks an archive, from ``source``.
+
+        Cancellation: shielded, at most 2.75 s: the worker is killed first.
+
+        Raises:
+            StaleLeaseError: the lease is not good; nothing was written.
+        """
+        return await run_upload(self._turn(lease), arguments, limit_s=limit_s, source=source)
 
     async def edit_file(self, lease: Lease, arguments: EditFileArguments, *, texts: bytes = b"") -> Outcome:
         """Replaces a text in one file of the workspace, in one step or not at all.

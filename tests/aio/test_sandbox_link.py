@@ -140,7 +140,7 @@ async def test_answers_to_nobody_are_ignored_up_to_a_flood(both: tuple[AgentLink
 async def test_an_agent_that_does_not_read_is_lost_not_waited_for(both: tuple[AgentLink, FakeAgent]) -> None:
     """A handful of messages fill no buffer; when it is full, nobody is there."""
     link, _ = both
-    message = protocol.pack(protocol.WRITE, 5, (0,), (b"p", b"x" * 50_000))
+    message = protocol.pack(protocol.WRITE, 5, (0, 0), (b"p", b"x" * 50_000))
 
     def fill() -> None:
         for _ in range(100):

@@ -13,15 +13,18 @@ from hermes_trio.wire.operations import (
     Packing,
     ReadFileArguments,
     SearchArguments,
+    UploadArguments,
 )
 from sandbox_daemon.files.requests import (
     check_limit_s,
     download_bounds,
     list_job,
     no_credit,
+    no_input,
     pack_job,
     search_job,
     shown_path,
+    upload_job,
 )
 from sandbox_daemon.slots.requests import BadRequestError, check_mode, check_range
 
@@ -139,3 +142,28 @@ def test_a_file_of_a_slot_has_plain_permissions() -> None:
     check_mode(0o777)
     with pytest.raises(BadRequestError, match="mode"):
         check_mode(0o4755)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        ({"path": ""}, "path"),
+        ({"path": "f", "offset": -1}, "offset"),
+        ({"path": "f", "mode": 0o4755}, "mode"),
+        ({"path": "f", "unpack": True, "offset": 1}, "unpack"),
+        ({"path": "f", "unpack": True, "mode": 0o755}, "unpack"),
+    ],
+)
+def test_an_impossible_upload_names_its_field(arguments: dict[str, Any], field: str) -> None:
+    """Likewise."""
+    with pytest.raises(BadRequestError, match=f"file.upload: field '{field}'"):
+        upload_job(UploadArguments(**arguments))
+
+
+def test_an_upload_is_a_file_or_an_archive() -> None:
+    """Each has a worker's verb."""
+    assert upload_job(UploadArguments(path="f")) == ("put", {"path": b"f", "offset": 0, "mode": -1})
+    put = upload_job(UploadArguments(path="f", mode=0, offset=5))
+    assert put == ("put", {"path": b"f", "offset": 5, "mode": 0})
+    assert upload_job(UploadArguments(path="d", unpack=True)) == ("unpack", {"path": b"d"})
+    assert no_input().provenance is Provenance.INVALID_REQUEST

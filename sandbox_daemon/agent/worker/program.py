@@ -49,4 +49,16 @@ def _search(workspace: paths.Workspace, job: dict[str, Any]) -> None:
     search(workspace, **job)
 
 
-_VERBS = {"list": _list, "pack": _pack, "search": _search}
+def _put(workspace: paths.Workspace, job: dict[str, Any]) -> None:
+    from sandbox_daemon.agent.worker.put import put_file
+
+    put_file(workspace, **job)
+
+
+def _unpack(workspace: paths.Workspace, job: dict[str, Any]) -> None:
+    from sandbox_daemon.agent.worker.unpack import unpack_tree
+
+    unpack_tree(workspace, **job)
+
+
+_VERBS = {"list": _list, "pack": _pack, "search": _search, "put": _put, "unpack": _unpack}

@@ -1,0 +1,95 @@
+"""Uploads: input frames into a worker's standard input, through a pipe."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from typing import Final, Protocol
+
+import trio
+
+from hermes_trio.errors import Provenance
+from hermes_trio.wire.operations import UploadArguments
+from sandbox_daemon.files.requests import check_limit_s, no_input, shown_path, upload_job
+from sandbox_daemon.files.work import skipped_members
+from sandbox_daemon.files.worker import Done, Job, checkpointed, run_job
+from sandbox_daemon.process.outcome import Outcome
+from sandbox_daemon.slots.requests import BadRequestError, file_failure
+from sandbox_daemon.slots.turn import Turn
+
+_PIPE_BYTES: Final = 1024 * 1024
+"""Fewer changes of processes than with the usual 64 KiB; what an unprivileged process may ask for."""
+
+
+class Source(Protocol):
+    """Where input comes from."""
+
+    async def receive(self) -> bytes:
+        """The next chunk; empty at the end. Cancellation: atomic."""
+        ...
+
+
+async def run_upload(
+    turn: Turn, arguments: UploadArguments, *, limit_s: float, source: Source | None
+) -> Outcome:
+    """See :meth:`SlotPool.upload`.
+
+    Cancellation: shielded, at most 2.75 s: the worker is killed first.
+    """
+    if source is None:
+        return await checkpointed(no_input())
+    try:
+        check_limit_s(limit_s, operation="file.upload")
+        verb, what = upload_job(arguments)
+    except BadRequestError as error:
+        return await checkpointed(error.outcome)
+    done = await _feed_job(turn, verb, what, limit_s=limit_s, source=source)
+    if isinstance(done, Outcome):
+        return done
+    told = done.told
+    if told.failed is not None:
+        return file_failure(told.failed, path=shown_path(what["path"]), max_bytes=0)
+    if told.refused or told.sha256 is None:
+        text = told.refused or "the worker told no digest"
+        return Outcome(provenance=Provenance.TOOL_ERROR, error=text)
+    report = {"written_bytes": told.number("written"), "sha256": told.sha256}
+    if arguments.unpack:
+        report |= {"entries": told.number("entries"), **skipped_members(done)}
+    return Outcome(data=report)
+
+
+async def _feed_job(
+    turn: Turn, verb: str, what: dict[str, object], *, limit_s: float, source: Source
+) -> Done | Outcome:
+    """The job, and beside it a task that feeds it until one of them is over."""
+    reader, writer = _pipe()
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_feed, source, writer)
+            done = await run_job(turn, Job(verb=verb, what=what, limit_s=limit_s, stdin_fd=reader))
+            nursery.cancel_scope.cancel()
+    finally:
+        os.close(reader)
+    return done
+
+
+def _pipe() -> tuple[int, int]:
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    os.set_blocking(writer, False)
+    with contextlib.suppress(OSError):  # the user's pages for pipes may be used up: then it is small
+        fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    return reader, writer
+
+
+async def _feed(source: Source, writer: int) -> None:
+    try:
+        while piece := await source.receive():
+            view = memoryview(piece)
+            while view:
+                try:
+                    view = view[os.write(writer, view) :]
+                except BlockingIOError:
+                    await trio.lowlevel.wait_writable(writer)
+    finally:
+        os.close(writer)  # which is the end of the worker's input
