@@ -4,15 +4,41 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NewType
 
-from hermes_trio.errors import InvalidInputError, Provenance, SandboxLostError, UnavailableError
+from attrs import frozen
+
+from hermes_trio.errors import (
+    InvalidInputError,
+    Provenance,
+    RemoteProtocolError,
+    SandboxLostError,
+    UnavailableError,
+)
 from hermes_trio.fleet.calls import CallRecord
+from hermes_trio.wire.changes import PathChange, unpack_changes
 from hermes_trio.wire.frames import Result
 from hermes_trio.wire.operations import Operation
 
 if TYPE_CHECKING:
     from hermes_trio.slots.pool import SlotPool
+
+
+BaseId = NewType("BaseId", str)
+"""The name of a base: 64 hexadecimal digits."""
+
+
+@frozen(kw_only=True)
+class WorkspaceDiff:
+    """How a workspace differs from its base.
+
+    Args:
+        changes: the paths that differ, each with what was there before and what is there now.
+        truncated: there is more, after the last of these paths.
+    """
+
+    changes: tuple[PathChange, ...]
+    truncated: bool
 
 
 class WorkspaceMethods(ABC):
@@ -75,6 +101,72 @@ class WorkspaceMethods(ABC):
         """
         await self._asked(Operation.SLOT_RESET, trajectory_id, {})
 
+    async def build_base(self, trajectory_id: str) -> BaseId:
+        """Make a base of a trajectory's workspace as it is: what others can begin with.
+
+        Fill the workspace first, by uploading a folder or an archive, or by a set-up script. The base is a
+        copy, named by what is in it, and stays on the daemon as long as that lives. What still runs in the
+        slot is ended.
+
+        Cancellation: abandons; the workspace is as it was.
+
+        Args:
+            trajectory_id: whose workspace; it must have a slot.
+
+        Returns:
+            The base's name: a SHA-256 of every path, type, mode, time and content in it.
+
+        Raises:
+            ClosedError: the executor was closed.
+            LostError: the slot is gone.
+            UnavailableError: the daemon could not do it.
+        """
+        result = await self._asked(Operation.BASE_BUILD, trajectory_id, {})
+        return BaseId(_field(result, "base"))
+
+    async def use_base(self, trajectory_id: str, base: BaseId) -> None:
+        """Begin a trajectory's workspace with a base. What it had is gone, and what ran there is ended.
+
+        The base must be on the trajectory's daemon: it is where it was built. :meth:`reset` comes back to it.
+
+        Cancellation: abandons; the workspace may or may not have been changed.
+
+        Args:
+            trajectory_id: whose workspace; one without a slot gets one first.
+            base: a base's name.
+
+        Raises:
+            ClosedError: the executor was closed.
+            LostError: the slot is gone.
+            UnavailableError: the daemon has no such base, or could not do it.
+        """
+        await self._asked(Operation.SLOT_RESET, trajectory_id, {"base": base})
+
+    async def diff(
+        self, trajectory_id: str, *, after: bytes | None = None, max_entries: int = 5000
+    ) -> WorkspaceDiff:
+        """How a workspace differs from the base it began with, or from an empty one: one page of it.
+
+        Sorted by the components of the paths, a folder before what is in it. A file counts as changed when
+        its type, mode, size, link target or content differ, not for its time. Stateful sessions are ended.
+
+        Cancellation: abandons.
+
+        Args:
+            trajectory_id: whose workspace; it must have a slot.
+            after: the last path of the page before; ``None``: the first page.
+            max_entries: most changes of a page, 1 to 20,000.
+
+        Raises:
+            ClosedError: the executor was closed.
+            LostError: the slot is gone.
+            UnavailableError: the workspace could not be read.
+        """
+        arguments = {"after_hex": (after or b"").hex(), "max_entries": max_entries}
+        result = await self._asked(Operation.SLOT_DIFF, trajectory_id, arguments)
+        changes = unpack_changes(result.payload)
+        return WorkspaceDiff(changes=changes, truncated=bool(_field(result, "truncated")))
+
     async def _asked(
         self, operation: Operation, trajectory_id: str, arguments: Mapping[str, Any], **more: Any
     ) -> Result:
@@ -103,6 +195,13 @@ def unwrapped(record: CallRecord) -> Result:
             raise InvalidInputError(result.error)
         case _:
             raise UnavailableError(result.error or str(result.provenance))
+
+
+def _field(result: Result, name: str) -> Any:
+    try:
+        return result.data[name]
+    except KeyError:
+        raise RemoteProtocolError("is missing in the report", path=name) from None
 
 
 def _check_into(trajectory_id: str, into: Sequence[str]) -> None:

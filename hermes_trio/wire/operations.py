@@ -27,7 +27,12 @@ class Operation(StrEnum):
     SLOT_FORK = "slot.fork"
     """Slots for other trajectories, with copies of this one's workspace. Result data: :class:`SlotForked`."""
     SLOT_RESET = "slot.reset"
-    """A fresh workspace, in the same slot."""
+    """A fresh workspace, in the same slot. Result data: :class:`SlotResetReport`."""
+    SLOT_DIFF = "slot.diff"
+    """One page of how the workspace differs from its base. Result data: :class:`SlotDiffReport`; one segment:
+    the changes, see ``wire/changes.py``."""
+    BASE_BUILD = "base.build"
+    """Makes a base of the slot's workspace. Result data: :class:`BaseReport`."""
     SLOT_STATUS = "slot.status"
     """What runs in a slot now; does not wait for the calls there. Result data: :class:`SlotStatusReport`."""
 
@@ -123,7 +128,44 @@ class SlotForked:
 
 @frozen(kw_only=True)
 class SlotResetArguments:
-    """No fields: the workspace is as it was when it was made, on the same base."""
+    """``base``: what the workspace begins with; ``None``: the base that it has, if it has one."""
+
+    base: str | None = None
+
+
+@frozen(kw_only=True)
+class SlotResetReport:
+    """``base``: what the workspace began with; ``None``: with nothing."""
+
+    base: str | None
+
+
+@frozen(kw_only=True)
+class SlotDiffArguments:
+    """A page that is ``truncated`` is continued by its last path as ``after_hex``."""
+
+    after_hex: str = ""
+    max_entries: int = 5000
+
+
+@frozen(kw_only=True)
+class SlotDiffReport:
+    """``truncated``: there is more."""
+
+    entries: int
+    truncated: bool
+
+
+@frozen(kw_only=True)
+class BaseBuildArguments:
+    """No fields: the lease says of which slot."""
+
+
+@frozen(kw_only=True)
+class BaseReport:
+    """``base``: its name, a SHA-256 of all that is in it."""
+
+    base: str
 
 
 @frozen(kw_only=True)

@@ -14,6 +14,8 @@ from hermes_trio.errors import InvalidInputError, Provenance, UnavailableError
 from hermes_trio.wire.codec import structure_arguments, unstructure
 from hermes_trio.wire.frames import Call, Lease
 from hermes_trio.wire.operations import (
+    BaseBuildArguments,
+    BaseReport,
     BashArguments,
     DownloadArguments,
     EditFileArguments,
@@ -23,11 +25,14 @@ from hermes_trio.wire.operations import (
     SearchArguments,
     SlotAcquireArguments,
     SlotAcquired,
+    SlotDiffArguments,
+    SlotDiffReport,
     SlotForkArguments,
     SlotForked,
     SlotReleaseArguments,
     SlotReleased,
     SlotResetArguments,
+    SlotResetReport,
     SlotStatusArguments,
     StatefulArguments,
     UploadArguments,
@@ -39,6 +44,7 @@ from sandbox_daemon.slots.pool import Outcome, SlotPool, StaleLeaseError
 
 T = TypeVar("T")
 
+MAX_DIFF_ENTRIES = 20_000
 DEFAULT_LIMIT_S = 600.0
 """For a command that came without a limit: nothing runs for ever."""
 
@@ -103,6 +109,10 @@ class Operations:
             return await handler(self, call)
         except InvalidInputError as exc:
             return Outcome(provenance=Provenance.INVALID_REQUEST, error=f"{call.operation}: {exc}")
+        except UnavailableError as exc:
+            if call.operation not in _OF_WORKSPACES:
+                raise
+            return Outcome(provenance=Provenance.UNAVAILABLE, error=str(exc))
 
     def cancelled(self, call: Call) -> Outcome:
         """The outcome of a call whose :meth:`run` was cancelled and is over: is everything of it dead?"""
@@ -144,23 +154,27 @@ class Operations:
     async def _fork(self, call: Call) -> Outcome:
         arguments = _checked(SlotForkArguments, call)
         _check_names(arguments.into)
-        try:
-            leases = await self._pool.fork(self._lease(call), owner=self._owner, into=arguments.into)
-        except UnavailableError as exc:
-            await trio.lowlevel.checkpoint()
-            return Outcome(provenance=Provenance.UNAVAILABLE, error=str(exc))
+        leases = await self._pool.fork(self._lease(call), owner=self._owner, into=arguments.into)
         self._leases.update(leases)
         slots, epochs = (tuple(getattr(lease, name) for lease in leases) for name in ("slot", "epoch"))
         return _report(SlotForked(slots=slots, epochs=epochs))
 
     async def _reset(self, call: Call) -> Outcome:
-        _checked(SlotResetArguments, call)
-        try:
-            await self._pool.reset(self._lease(call))
-        except UnavailableError as exc:
-            await trio.lowlevel.checkpoint()
-            return Outcome(provenance=Provenance.UNAVAILABLE, error=str(exc))
-        return Outcome()
+        arguments = _checked(SlotResetArguments, call)
+        return _report(SlotResetReport(base=await self._pool.reset(self._lease(call), base=arguments.base)))
+
+    async def _diff(self, call: Call) -> Outcome:
+        arguments = _checked(SlotDiffArguments, call)
+        after, most = _after(arguments.after_hex), arguments.max_entries
+        if not 1 <= most <= MAX_DIFF_ENTRIES:
+            raise InvalidInputError(f"must be between 1 and {MAX_DIFF_ENTRIES}", field="max_entries")
+        page = await self._pool.diff(self._lease(call), after_path=after, max_entries=most)
+        data = unstructure(SlotDiffReport(entries=page.count, truncated=page.truncated))
+        return Outcome(data=data, segments=(len(page.packed),), payload=page.packed)
+
+    async def _build_base(self, call: Call) -> Outcome:
+        _checked(BaseBuildArguments, call)
+        return _report(BaseReport(base=await self._pool.build_base(self._lease(call))))
 
     async def _bash(self, call: Call, *, sink: Sink | None = None) -> Outcome:
         arguments = _checked(BashArguments, call)
@@ -220,6 +234,8 @@ _HANDLERS: Mapping[str, Callable[[Operations, Call], Awaitable[Outcome]]] = {
     Operation.SLOT_STATUS: Operations._status,
     Operation.SLOT_FORK: Operations._fork,
     Operation.SLOT_RESET: Operations._reset,
+    Operation.SLOT_DIFF: Operations._diff,
+    Operation.BASE_BUILD: Operations._build_base,
     Operation.BASH: Operations._bash,
     Operation.BASH_STATEFUL: Operations._bash_stateful,
     Operation.READ_FILE: Operations._read_file,
@@ -254,6 +270,18 @@ OFFERED: tuple[str, ...] = tuple(_HANDLERS)
 
 def _checked(kind: type[T], call: Call) -> T:
     return structure_arguments(kind, call.arguments)
+
+
+_OF_WORKSPACES = frozenset(
+    {Operation.SLOT_FORK, Operation.SLOT_RESET, Operation.SLOT_DIFF, Operation.BASE_BUILD}
+)
+
+
+def _after(after_hex: str) -> bytes | None:
+    try:
+        return bytes.fromhex(after_hex) or None
+    except ValueError:
+        raise InvalidInputError("must be bytes in hexadecimal", field="after_hex") from None
 
 
 def _check_names(into: tuple[str, ...]) -> None:

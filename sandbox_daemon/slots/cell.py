@@ -97,6 +97,7 @@ class Cell:
         await self.stop()
         self.sessions.forget()
         self.storage.discard_slot(self.slot)
+        self.storage.copied_below.pop(self.slot, None)
         self.storage.set_stack(self.slot, stack)
         await self._make_folder()
         await self.start(network=network)
@@ -130,7 +131,7 @@ class Cell:
         Raises:
             AgentLostError: it could not be shown dead.
         """
-        await self.end_sessions("the workspace was forked")
+        await self.end_sessions("the workspace was forked, or made a base")
         if self.agent is None or self.link is None or not self.group.is_alone(self.agent.pid):
             await self.stop()
 

@@ -127,6 +127,9 @@ async def _adopt(child: Cell, parent: Cell, network: bool) -> None:
             whole=True,
         )
         await trio.to_thread.run_sync(copy)
+        base = storage.copied_below.get(parent.slot)
+        if base is not None:
+            storage.copied_below[child.slot] = base
         return
     stack = storage.table.stack(parent.slot)
     if child.pristine:

@@ -7,7 +7,7 @@
     etc/          the slots' /etc
     agents/       which agents run, for the next daemon to end those that a killed one left
     volumes/      files of volumes, for the moment in which they have a name
-    bases/        task bases, by digest; the only thing here that outlives its daemon
+    bases/        task bases, by digest, where workspaces cannot lie on layers
     slots/ trash/ rubble/     see ``ground.py``; with volumes, those of each slot are in its volume
 
 What a daemon that was killed left behind is renamed into the trash by the next and deleted there.
@@ -86,6 +86,10 @@ class DataDirectory:
         self._sealed: dict[LayerId, Sealed] = {}
         self._idmapped = False
         self._bases: dict[LayerId, str] = {}
+        self.copied_bases: dict[str, Path] = {}
+        """Where workspaces are copied: folders, by name."""
+        self.copied_below: dict[str, str] = {}
+        """And which slot began as which."""
 
     def __repr__(self) -> str:
         return f"<DataDirectory {self.root} epoch {self.epoch}>"
@@ -201,6 +205,38 @@ class DataDirectory:
         self._sealed[layer] = sealed
         self._throw_away(freed)
 
+    def base_of(self, slot: str) -> str | None:
+        """The name of the base that a slot's workspace began as."""
+        stack = self.base_stack(slot)
+        return self._bases[stack[0]] if stack else self.copied_below.get(slot)
+
+    def base_folder(self, slot: str) -> Path | None:
+        """The folder of that base."""
+        stack = self.base_stack(slot)
+        if stack:
+            return self._sealed[stack[0]].folder
+        name = self.copied_below.get(slot)
+        return None if name is None else self.copied_bases[name]
+
+    def written_folders(self, slot: str) -> list[Path]:
+        """What lies above a slot's base, from top to bottom: its own folder, and its layers."""
+        layers = self.layer_folders(slot)
+        return [self.workspace(slot), *layers[: len(layers) - self.based(slot)]]
+
+    def bases(self) -> frozenset[str]:
+        """The names of those that are kept."""
+        return frozenset(self._bases.values()) | frozenset(self.copied_bases)
+
+    def keep_base(self, name: str, sealed: Sealed) -> None:
+        """A layer is a base from now on."""
+        layer = self.table.seal(_holder_of(name))
+        self._sealed[layer] = sealed
+        self._bases[layer] = name
+
+    def stack_of_base(self, name: str) -> Stack:
+        """A base, as a stack; nothing where workspaces are copied."""
+        return self.table.stack(_holder_of(name))
+
     def based(self, slot: str) -> int:
         """How many of a slot's layers, the lowest, are its base: one or none."""
         stack = self.table.stack(slot)
@@ -245,7 +281,8 @@ class DataDirectory:
     def discard_leftovers(self) -> None:
         """Everything of earlier lives."""
         self.ledger.end_leftovers()
-        for path in (*(self.root / "slots").iterdir(), *(self.root / "volumes").iterdir(), self.etc):
+        folders = ("slots", "volumes", "bases")
+        for path in (*(path for name in folders for path in (self.root / name).iterdir()), self.etc):
             self._ground.discard(path)
 
     def empty_trash(self) -> None:
@@ -290,6 +327,10 @@ class DataDirectory:
     def _ground_of(self, slot: str) -> Ground:
         held = self._volumes.get(slot)
         return self._ground if held is None else held[1]
+
+
+def _holder_of(base: str) -> str:
+    return f"base {base}"
 
 
 def _make_like(ground: Ground, slot: str, folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import trio
@@ -12,13 +13,15 @@ import trio
 from hermes_trio.errors import UnavailableError
 from hermes_trio.wire.frames import Lease, SlotId
 from sandbox_daemon.process.outcome import AgentLostError, AgentStartError
+from sandbox_daemon.slots.basing import build_base
 from sandbox_daemon.slots.cell import Cell
 from sandbox_daemon.slots.cells import Site
+from sandbox_daemon.slots.differing import DiffPage, diff_page
 from sandbox_daemon.slots.forking import fork_cell
 from sandbox_daemon.slots.table import SlotTable, StaleLeaseError
 from sandbox_daemon.slots.turn import Turn
 from sandbox_daemon.workspaces.entries import TooDeepError
-from sandbox_daemon.workspaces.layers import Stack
+from sandbox_daemon.workspaces.tree import copy_layers
 
 _LEASES_LIMIT_S: Final = 10.0
 _FORK_LIMIT_S: Final = 30.0
@@ -107,26 +110,83 @@ class WorkspaceMethods(ABC):
         free = self._table.coming()
         return UnavailableError(f"A fork needs {wanted} free slots, and this daemon has {free}.")
 
-    async def reset(self, lease: Lease) -> None:
-        """A fresh workspace on the same base, in the same slot; what ran there is ended.
+    async def reset(self, lease: Lease, *, base: str | None = None) -> str | None:
+        """A fresh workspace in the same slot; what ran there is ended.
 
-        Cancellation: shielded, at most 25 s.
+        Cancellation: shielded, at most 30 s.
+
+        Args:
+            lease: the right to it.
+            base: what it begins with; ``None``: the base it has, if it has one.
+
+        Returns:
+            The base that it has now.
 
         Raises:
             StaleLeaseError: the lease is not good.
-            UnavailableError: no agent came up; the slot is quarantined.
+            UnavailableError: there is no such base here, or no agent came up; then the slot is quarantined.
         """
         async with self._turn(lease) as cell:
-            with trio.CancelScope(shield=True):
-                await self._begin_anew(cell, cell.storage.base_stack(lease.slot))
-            return
+            name = cell.storage.base_of(lease.slot) if base is None else base
+            if name is not None and name not in cell.storage.bases():
+                raise UnavailableError(
+                    f"There is no base {name[:80]!r} on this daemon.", mend="Build it here."
+                )
+            with trio.CancelScope(shield=True), trio.move_on_after(_FORK_LIMIT_S):
+                await self._begin_anew(cell, name)
+                return name
+            self._quarantine(cell, "its reset took too long")
+            raise UnavailableError("The reset took too long.")
         raise StaleLeaseError(lease)
 
-    async def _begin_anew(self, cell: Cell, stack: Stack) -> None:
+    async def build_base(self, lease: Lease) -> str:
+        """Makes a base of the workspace as it is; what runs there is ended. The base's name.
+
+        Cancellation: abandons; the workspace is as it was.
+
+        Raises:
+            StaleLeaseError: the lease is not good.
+            UnavailableError: it cannot be copied, or there are too many bases.
+        """
+        async with self._turn(lease) as cell:
+            try:
+                await cell.calm()
+                return await build_base(cell.storage, lease.slot)
+            except (OSError, AgentLostError, TooDeepError) as error:
+                raise UnavailableError(f"The base could not be built: {error}.") from error
+        raise StaleLeaseError(lease)
+
+    async def diff(self, lease: Lease, *, after_path: bytes | None, max_entries: int) -> DiffPage:
+        """How the workspace differs from its base, or from an empty one.
+
+        Cancellation: abandons.
+
+        Raises:
+            StaleLeaseError: the lease is not good.
+            UnavailableError: it cannot be read.
+        """
+        async with self._turn(lease) as cell:
+            try:
+                await cell.end_sessions("the workspace was compared")
+                return await trio.to_thread.run_sync(
+                    partial(diff_page, cell.storage, lease.slot, after_path, max_entries)
+                )
+            except (OSError, AgentLostError, TooDeepError) as error:
+                raise UnavailableError(f"The workspace could not be compared: {error}.") from error
+        raise StaleLeaseError(lease)
+
+    async def _begin_anew(self, cell: Cell, base: str | None) -> None:
+        storage = cell.storage
+        stack = () if base is None else storage.stack_of_base(base)
         try:
             await self._site.bound_trash()
             await cell.renew(network=self._network_wanted, stack=stack)
-        except (AgentStartError, AgentLostError, OSError) as error:
+            if base is not None and not storage.layered:
+                owner, target = cell.template.uid, storage.workspace(cell.slot)
+                copy = partial(copy_layers, [storage.copied_bases[base]], target, owner=owner, whole=True)
+                await trio.to_thread.run_sync(copy)
+                storage.copied_below[cell.slot] = base
+        except (AgentStartError, AgentLostError, OSError, TooDeepError) as error:
             self._quarantine(cell, str(error))
             raise UnavailableError(f"The slot could not be reset: {error}.") from error
         finally:
