@@ -20,6 +20,7 @@ SCENARIOS = (
     "sandbox",
     "kill",
     "floods",
+    "transfer",
     "loops",
     "console",
 )

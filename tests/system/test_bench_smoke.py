@@ -119,6 +119,13 @@ def test_floods_are_counted_exactly() -> None:
     assert None not in report.findings.values()
 
 
+def test_a_transfer_is_exact_beside_others() -> None:
+    """And every figure is there."""
+    report = smoke("transfer")
+    assert report.problems == ()
+    assert None not in report.findings.values()
+
+
 @pytest.mark.parametrize("name", ["idle", "batching"])
 def test_reports_and_pictures_are_written(name: str, tmp_path: Path) -> None:
     """The JSON is read back strictly; the pictures are what their names say."""
