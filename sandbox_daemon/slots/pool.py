@@ -60,6 +60,13 @@ _SHUTDOWN_LIMIT_S: Final = 10.0
 _CLOSE_LIMIT_S: Final = 20.0
 _REFILL_JITTER_S: Final = 0.05
 
+_CROWD: Final = 16
+"""Resets under way at once beyond which slots are only emptied; their agents are started when all are empty.
+
+An executor that dies leaves hundreds of slots: killing and wiping one takes a few milliseconds, starting an
+agent some tens, and what matters first is that nothing of it runs any more.
+"""
+
 
 @frozen(kw_only=True)
 class SlotPoolConfig:
@@ -280,7 +287,9 @@ class SlotPool(WorkspaceMethods):
 
     def _refill(self) -> None:
         """Starts cold slots: as many as are waited for, and up to the mark."""
-        while (slot := self._table.warm(self._warm_mark)) is not None:
+        # Behind a crowd of resets nobody is started but for those who wait.
+        mark = 0 if len(self._released) > _CROWD else self._warm_mark
+        while (slot := self._table.warm(mark)) is not None:
             self._nursery.start_soon(self._warm, self._cells[slot], name=f"start of {slot}")
 
     async def _warm(self, cell: Cell) -> None:
@@ -302,13 +311,19 @@ class SlotPool(WorkspaceMethods):
         try:
             async with cell.turn:
                 await self._site.bound_trash()
-                if self._table.is_spare(self._warm_mark):
+                if self._may_rest():
                     await self._rest(cell)
                 else:
                     await self._renew(cell)
         finally:
             self._released.pop(cell.slot).set()
             self._site.sweep_trash()
+        self._refill()  # somebody may have begun to wait meanwhile, or this was the last of a crowd
+
+    def _may_rest(self) -> bool:
+        """Whether a dirty slot may do without an agent for now."""
+        crowded = len(self._released) > _CROWD and not self._table.waiting
+        return crowded or self._table.is_spare(self._warm_mark)
 
     async def _rest(self, cell: Cell) -> None:
         try:
@@ -318,7 +333,6 @@ class SlotPool(WorkspaceMethods):
             await trio.lowlevel.checkpoint()
         else:
             self._table.cool(cell.slot)
-        self._refill()  # somebody may have begun to wait meanwhile
 
     async def _renew(self, cell: Cell) -> None:
         try:

@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
+from hermes_trio.wire.frames import Lease
 from hermes_trio.wire.operations import BashArguments
 from sandbox_daemon.isolation.levels import Isolation
+from sandbox_daemon.slots import pool as pool_module
+from sandbox_daemon.slots.cell import Cell
 from sandbox_daemon.slots.pool import SlotPool, SlotPoolConfig, open_slot_pool
 
 pytestmark = [pytest.mark.bubblewrap, pytest.mark.slow]
@@ -63,3 +67,54 @@ async def test_without_a_mark_nobody_waits_for_a_start_but_whoever_asks(
         await _until(pool, ready=0, cold=2, leased=0)
         lease = await pool.acquire(owner="o", trajectory_id="3")
         assert (await pool.bash(lease, BashArguments(command="echo ok"))).payload == b"ok\n"
+
+
+async def test_a_crowd_of_slots_is_emptied_before_any_of_them_is_started_again(
+    probe_isolation: Isolation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an executor leaves that dies: all dead and wiped first, then started, and none is dirty."""
+    monkeypatch.setattr(pool_module, "_CROWD", 2)
+    monkeypatch.setattr(pool_module, "_REFILL_JITTER_S", 0.0)
+    dirty_at_start: list[int] = []
+    renew = Cell.renew
+
+    async def watched(cell: Cell, *, network: bool) -> None:
+        dirty_at_start.append(pool.statistics().dirty)
+        await renew(cell, network=network)
+
+    async with open_slot_pool(SlotPoolConfig(slots=6, data_dir=tmp_path / "data"), probe_isolation) as pool:
+        monkeypatch.setattr(Cell, "renew", watched)
+        for number in range(6):
+            lease = await pool.acquire(owner="dies", trajectory_id=str(number))
+            await pool.bash(lease, BashArguments(command="echo > left; setsid sleep 1000 &"))
+        await pool.release_owner("dies")
+        assert pool.statistics().dirty == 0
+        await _until(pool, ready=6, cold=0)
+        assert len(dirty_at_start) == 6
+        assert max(dirty_at_start) <= 2
+        leases = [await pool.acquire(owner="next", trajectory_id=str(number)) for number in range(6)]
+        for lease in leases:
+            assert (await pool.bash(lease, BashArguments(command="ls; pgrep sleep"))).payload == b""
+
+
+async def test_who_waits_behind_a_crowd_is_served_at_once(
+    probe_isolation: Isolation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slots are started for those who wait, as ever."""
+    monkeypatch.setattr(pool_module, "_CROWD", 2)
+    async with open_slot_pool(SlotPoolConfig(slots=4, data_dir=tmp_path / "data"), probe_isolation) as pool:
+        for number in range(4):
+            await pool.acquire(owner="dies", trajectory_id=str(number))
+        served: list[Lease] = []
+
+        async def wait(name: str) -> None:
+            served.append(await pool.acquire(owner="waits", trajectory_id=name))
+
+        with trio.fail_after(20):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(wait, "before")
+                await trio.testing.wait_all_tasks_blocked()
+                nursery.start_soon(pool.release_owner, "dies")
+                for number in range(3):
+                    nursery.start_soon(wait, f"meanwhile-{number}")
+        assert len({lease.slot for lease in served}) == 4

@@ -1,21 +1,18 @@
-"""Every dialect against its table in ``tests/tables/tool_calls``: whole, and cut at every character."""
+"""Every dialect against its table in ``tests/tables/tool_calls``.
+
+Cut at every character, and ending at every one, they are read in ``test_parser_conformance.py``.
+"""
 
 from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hermes_trio.models.parsers import (
-    Event,
-    ParsedCall,
-    ParsedText,
-    Problem,
-    TextDelta,
     ToolCallParser,
     available_parsers,
     get_parser,
@@ -48,18 +45,6 @@ def _parser(dialect: str) -> ToolCallParser:
     return get_parser(dialect, tools=json.loads(TABLES[dialect].get("tools", "[]")))
 
 
-def _streamed(parser: ToolCallParser, pieces: Iterable[str], *, in_thought: bool) -> ParsedText:
-    session = parser.session(in_thought=in_thought)
-    events: list[Event] = [event for piece in pieces for event in session.feed(piece)]
-    events += session.finish()
-    calls = tuple(event for event in events if isinstance(event, ParsedCall))
-    return ParsedText(
-        content="".join(event.text for event in events if isinstance(event, TextDelta)) or None,
-        calls=calls,
-        problems=tuple(event for event in events if isinstance(event, Problem)),
-    )
-
-
 def test_every_dialect_has_a_table_with_a_source() -> None:
     """At least twelve cases each, those that the formats leave open among them."""
     assert tuple(TABLES) == available_parsers()
@@ -82,34 +67,6 @@ def test_a_text_is_read_as_the_table_says(dialect: str, case: dict[str, Any]) ->
     assert len(reasons) == len(case.get("problems", []))
     for wanted_reason, reason in zip(case.get("problems", []), reasons, strict=True):
         assert wanted_reason in reason
-
-
-@pytest.mark.parametrize(("dialect", "case"), CASES, ids=_id)
-def test_a_text_cut_anywhere_is_read_like_the_whole(dialect: str, case: dict[str, Any]) -> None:
-    """In two pieces at every character, and in as many pieces as there are characters."""
-    parser, text, in_thought = _parser(dialect), case["text"], case.get("in_thought", False)
-    whole = parser.parse_detailed(text, in_thought=in_thought)
-    for cut in range(len(text) + 1):
-        assert _streamed(parser, (text[:cut], text[cut:]), in_thought=in_thought) == whole, cut
-    assert _streamed(parser, text, in_thought=in_thought) == whole
-
-
-@pytest.mark.parametrize(("dialect", "case"), CASES, ids=_id)
-def test_a_text_that_ends_anywhere_gives_no_call_that_the_whole_does_not_have(
-    dialect: str, case: dict[str, Any]
-) -> None:
-    """Generation may end at any character: what is missing must not change a call, nor make one of a value.
-
-    A text that is malformed further on is left out: up to there it is a call whose closing marker is missing.
-    """
-    if case.get("problems"):
-        return
-    parser, text, in_thought = _parser(dialect), case["text"], case.get("in_thought", False)
-    whole = [(call.name, call.arguments) for call in parser.parse(text, in_thought=in_thought)[1]]
-    for end in range(len(text)):
-        _, calls = parser.parse(text[:end], in_thought=in_thought)
-        found = [(call.name, call.arguments) for call in calls]
-        assert found == whole[: len(found)], end
 
 
 @pytest.mark.parametrize(("dialect", "case"), CASES, ids=_id)
