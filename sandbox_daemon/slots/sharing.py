@@ -7,14 +7,19 @@ have it to themselves. Whoever waits alone is not passed by those who would shar
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 
 import trio
 from attrs import define, field
 
+Wish = Callable[[], bool]
+"""Whether to share it, asked when the turn comes: meanwhile it may have become fit for it."""
+
 
 @define(eq=False)
 class _Waiter:
-    shared: bool
+    wish: Wish
     admitted: trio.Event = field(factory=trio.Event)
 
 
@@ -35,16 +40,17 @@ class SharedLock:
         """Whether whoever holds it shares it with nobody."""
         return self._alone
 
-    async def acquire(self, *, shared: bool = False) -> None:
+    async def acquire(self, *, shared: bool | Wish = False) -> None:
         """Waits until it is ours, with others (``shared``) or alone.
 
         Cancellation: atomic; it is not taken.
         """
+        wish = shared if callable(shared) else partial(bool, shared)
         await trio.lowlevel.checkpoint_if_cancelled()
         try:
-            self.acquire_nowait(shared=shared)
+            self.acquire_nowait(shared=wish())
         except trio.WouldBlock:
-            await self._wait(shared=shared)
+            await self._wait(wish)
         else:
             await trio.lowlevel.cancel_shielded_checkpoint()
 
@@ -54,8 +60,8 @@ class SharedLock:
             raise trio.WouldBlock
         self._take(shared=shared)
 
-    async def _wait(self, *, shared: bool) -> None:
-        waiter = _Waiter(shared)
+    async def _wait(self, wish: Wish) -> None:
+        waiter = _Waiter(wish)
         self._waiting.append(waiter)
         try:
             await waiter.admitted.wait()
@@ -100,7 +106,9 @@ class SharedLock:
         self._alone = not shared
 
     def _admit_next(self) -> None:
-        while self._waiting and self._admits(shared=self._waiting[0].shared):
-            waiter = self._waiting.popleft()
-            self._take(shared=waiter.shared)
-            waiter.admitted.set()
+        while self._waiting:
+            together = self._waiting[0].wish()
+            if not self._admits(shared=together):
+                return
+            self._take(shared=together)
+            self._waiting.popleft().admitted.set()

@@ -57,7 +57,7 @@ class Turn:
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         try:
-            self._cell.turn.acquire_nowait(shared=self._shared and self._fits())
+            self._cell.turn.acquire_nowait(shared=self._may_share())
         except trio.WouldBlock:  # only then is there a reason to let the scheduler go round
             await self._take()
         try:
@@ -71,11 +71,14 @@ class Turn:
         return self._cell
 
     async def _take(self) -> None:
-        shared = self._shared and self._fits()
-        await self._cell.turn.acquire(shared=shared)
-        if shared and not self._fits():  # what it is changed into for one would be lost to the others
-            self._cell.turn.release()
-            await self._cell.turn.acquire()
+        turn = self._cell.turn
+        await turn.acquire(shared=self._may_share)
+        while not (turn.held_alone or self._fits()):  # a change for one would be lost to the others
+            turn.release()
+            await turn.acquire(shared=self._may_share)
+
+    def _may_share(self) -> bool:
+        return self._shared and self._fits()
 
     def share(self) -> None:
         """The slot fits now: lets in the others, if it is to be shared."""

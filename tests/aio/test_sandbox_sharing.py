@@ -34,6 +34,32 @@ async def test_those_who_share_hold_it_together(autojump_clock: trio.testing.Moc
     assert repr(lock) == "<SharedLock held by 0, 0 waiting>"
 
 
+async def test_who_could_not_share_when_he_came_can_when_his_turn_comes(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The first one alone makes it fit, and lets in all who wanted to share it."""
+    lock, log, fits = SharedLock(), list[str](), False
+
+    async def mend(name: str) -> None:
+        nonlocal fits
+        await lock.acquire(shared=lambda: fits)
+        log.append(f"+{name}{' alone' if lock.held_alone else ''}")
+        await trio.sleep(1)
+        if lock.held_alone:
+            fits = True
+            lock.share()
+        await trio.sleep(1)
+        lock.release()
+
+    async with trio.open_nursery() as nursery:
+        for name in "abc":
+            nursery.start_soon(mend, name)
+            await trio.testing.wait_all_tasks_blocked()
+        await _enter(nursery, lock, log, "d", shared=False)
+    assert [log[0], *sorted(log[1:3]), *log[3:]] == ["+a alone", "+b", "+c", "+d", "-d"]
+    assert trio.current_time() == 4.0
+
+
 async def test_nobody_passes_one_who_waits_alone(autojump_clock: trio.testing.MockClock) -> None:
     """However many would share with those who hold it."""
     lock, log = SharedLock(), []

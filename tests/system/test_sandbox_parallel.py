@@ -68,7 +68,7 @@ async def test_the_end_of_one_leaves_the_others_alone(slots, end: str) -> None:
 
 
 async def test_a_lost_agent_ends_all_of_them_and_the_next_start_anew(slots) -> None:
-    """Each is told, and of those that come together one starts the agent."""
+    """Each is told, and of those that come together one starts the agent, and all go on side by side."""
     outcomes = []
 
     async def run(command: str) -> None:
@@ -86,7 +86,9 @@ async def test_a_lost_agent_ends_all_of_them_and_the_next_start_anew(slots) -> N
     outcomes.clear()
     async with trio.open_nursery() as nursery:
         for _ in range(3):
-            nursery.start_soon(run, "echo again")
+            nursery.start_soon(
+                run, "touch $$.here; until ls *.here | tail -n+3 | grep -q .; do :; done; echo again"
+            )
     assert [outcome.payload for outcome in outcomes] == [b"again\n"] * 3
 
 
