@@ -10,7 +10,7 @@ from functools import partial
 
 import trio
 
-from benchmarks.chaos import kills, leases, links, readers
+from benchmarks.chaos import kills, leases, links, nemeses, readers
 from benchmarks.chaos.stage import FigureSet
 from hermes_trio.testing.silence import silence
 
@@ -19,6 +19,8 @@ Torment = Callable[[], Awaitable[FigureSet]]
 SHORT: dict[str, Torment] = {
     "links": partial(links.run, cuts=25, trajectories=8),
     "kills": partial(kills.run, kills=4, trajectories=8, daemons=2),
+    "agents": partial(nemeses.agents, kills=12, trajectories=4),
+    "disk": partial(nemeses.disk, fills=2, trajectories=4),
     "leases": partial(leases.run, slots=8),
     "half-open": partial(readers.half_open, rounds=2),
     "flood": partial(readers.flood, trajectories=8, seconds=0.5, rounds=1),
@@ -29,6 +31,8 @@ SHORT: dict[str, Torment] = {
 LONG: dict[str, Torment] = {
     "links": partial(links.run, cuts=1_000, trajectories=64),
     "kills": partial(kills.run, kills=200),
+    "agents": partial(nemeses.agents, kills=500, trajectories=32),
+    "disk": partial(nemeses.disk, fills=20, trajectories=16),
     "leases": partial(leases.run, slots=256),
     "half-open": partial(readers.half_open, rounds=20),
     "flood": partial(readers.flood, trajectories=64, seconds=5.0),

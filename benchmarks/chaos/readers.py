@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
+import httpx
 import trio
 
 import hermes_trio as ht
 from benchmarks.chaos.kills import daemon_pids
 from benchmarks.chaos.stage import QUICK, FigureSet
+from hermes_trio.backends.base import Backend
 from hermes_trio.executor.executor import Executor
 from hermes_trio.telemetry.histogram import LogHistogram
 from hermes_trio.testing.chaos_proxy import ProxiedBackend, open_chaos_proxy
@@ -102,26 +105,45 @@ async def soak(*, calls: int, trajectories: int = 32) -> FigureSet:
     ):
         [daemon] = daemon_pids()
         await _calls(executor, trajectories, calls // 10)
-        before = _levels(daemon)
+        before = await _levels(daemon, backend)
         await _calls(executor, trajectories, calls - calls // 10)
-        after = _levels(daemon)
+        after = await _levels(daemon, backend)
         answered = executor.statistics().total_requests
     grew = {name: round(after[name] - before[name], 2) for name in before}
     problems = [f"{name} grew by {grew[name]}" for name, most in _MAY_GROW.items() if grew[name] > most]
     return FigureSet("soak", {"calls": answered, **grew}, problems=tuple(problems))
 
 
-_MAY_GROW = {"daemon_mib": 5, "executor_mib": 5, "daemon_fds": 0, "executor_fds": 0, "executor_tasks": 0}
+_MAY_GROW = {"daemon_mib": 5, "executor_mib": 5, "daemon_fds": 0, "executor_fds": 0} | {
+    "daemon_tasks": 0,
+    "executor_tasks": 0,
+}
 
 
-def _levels(daemon: int) -> dict[str, float]:
-    return {
-        "daemon_mib": rss_bytes(daemon) / MIB,
-        "executor_mib": rss_bytes("self") / MIB,
-        "daemon_fds": len(list(Path(f"/proc/{daemon}/fd").iterdir())),
-        "executor_fds": len(list(Path("/proc/self/fd").iterdir())),
-        "executor_tasks": trio.lowlevel.current_statistics().tasks_living,
-    }
+async def _levels(daemon: int, backend: Backend) -> dict[str, float]:
+    tasks = (await health(backend))["tasks"]
+    return (
+        _of_process(daemon, "daemon")
+        | _of_process("self", "executor")
+        | {
+            "daemon_tasks": tasks,
+            "executor_tasks": trio.lowlevel.current_statistics().tasks_living,
+        }
+    )
+
+
+def _of_process(pid: int | str, name: str) -> dict[str, float]:
+    descriptors = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+    return {f"{name}_mib": rss_bytes(pid) / MIB, f"{name}_fds": descriptors}
+
+
+async def health(backend: Backend) -> dict[str, Any]:
+    """What the daemon says of itself."""
+    [endpoint] = backend.board.snapshot.endpoints
+    async with httpx.AsyncClient(trust_env=False) as http:
+        answer = await http.get(endpoint.url.replace("ws://", "http://") + "/health")
+    told: dict[str, Any] = answer.json()
+    return told
 
 
 async def _calls(executor: Executor, trajectories: int, count: int) -> None:

@@ -1,4 +1,4 @@
-"""What every parser of tool calls keeps to, as checks for authors of dialects. PURE.
+"""What every parser of tool calls keeps to, as checks for authors of dialects.
 
 Give a parser and examples of its dialect; each check raises ``AssertionError`` when a promise is broken::
 
