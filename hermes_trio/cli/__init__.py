@@ -31,6 +31,7 @@ EXIT_INTERRUPTED = 130
 
 VERBS: Mapping[str, str] = {
     "run": "run a task file: agent rollouts in sandboxes, a table, trajectories on disk",
+    "serve": "serve the HTTP tool-executor API",
     "bench": "measure the runtime",
     "console": "watch a running server in the terminal",
     "top": "the trajectories of a running server, the longest wait first",

@@ -62,8 +62,7 @@ class _Bucket:
         return int(self.level)
 
     def take(self, count: int) -> None:
-        """What was asked for is sent whole; afterwards nothing else for a second, and not for a minute."""
-        self.level = max(self.level - count, -float(BYTES_PER_S))
+        self.level -= count
 
 
 @define(eq=False)

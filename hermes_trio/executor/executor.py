@@ -251,6 +251,10 @@ class Executor(TransferMethods, WorkspaceMethods):
         """Seconds a call may run when nobody says so."""
         return self._config.default_limit_s
 
+    def holds_slot(self, trajectory_id: str) -> bool:
+        """Whether the trajectory has its slot now: its calls wait for no place any more."""
+        return self._pool.lease(trajectory_id) is not None
+
     def has_slot(self, trajectory_id: str) -> bool:
         """Whether the trajectory has a slot, or is about to get one."""
         self._check_open()

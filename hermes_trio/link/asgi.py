@@ -59,7 +59,7 @@ def bearer_refusal(gate: TokenGate | None, header: str | None) -> tuple[int, str
         return None
     if not header:
         return 401, "Missing Authorization header"
-    if header.partition(" ")[0].lower() != "bearer":
+    if not header.lower().startswith("bearer "):
         return 401, "Invalid Authorization header"
     return None if gate(header) else (403, "Invalid token")
 
@@ -70,17 +70,18 @@ def check_may_be_open(host: str, *, has_token: bool) -> None:
     Raises:
         InvalidInputError: the address is not this machine's own, and there is no token.
     """
-    if not has_token and not _is_loopback(host):
+    if not has_token and not is_loopback(host):
         raise InvalidInputError(
             f"listening on {host} needs a token: other machines can reach it", field="host"
         )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether this name or address means this machine, and no other can reach it."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return host == "localhost"
+        return host.lower() == "localhost"
 
 
 def _bound_socket(host: str, port: int) -> socket.socket:

@@ -49,7 +49,8 @@ ARROWS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
         "testing": _EXECUTOR | {"executor", "models", "agents.prompt"},
         "bridge": _FACES,
         "api": _FACES,
-        "console": _FACES,
+        # Its page and its websocket are mounted into the API's server, and share its state.
+        "console": _FACES | {"api"},
         # The command line starts everything, the scripted model included.
         "cli": _FACES | {"api", "console", "testing"},
         # `python -m hermes_trio` is the command line.

@@ -1,0 +1,44 @@
+"""PURE. What one client may cost."""
+
+from __future__ import annotations
+
+from attrs import fields, frozen
+
+from hermes_trio.errors import InvalidInputError
+
+
+@frozen(kw_only=True)
+class ApiLimits:
+    """Bounds of the HTTP server; each is answered or enforced, none is only hoped for.
+
+    Args:
+        max_head_bytes: request line and headers; more is answered 431.
+        head_limit_s: for all of a head, from its first byte; a slower one is cut off.
+        max_body_bytes: of a JSON request; more is answered 413.
+        max_upload_bytes: of an uploaded file; more is answered 413.
+        body_limit_s: for all of a JSON body; a slower one is answered 408.
+        stall_limit_s: how long a client may take for 64 KiB of an answer; then it is dropped.
+        idle_limit_s: how long a connection may stay without a request.
+        max_connections: open at once; one more is closed at once.
+        max_batch: calls of one ``POST /batch``.
+        max_quiet: trajectories that are kept quiet for their verifiers.
+        shutdown_grace_s: how long requests under way may take once the server is asked to stop.
+    """
+
+    max_head_bytes: int = 32 * 1024
+    head_limit_s: float = 10.0
+    max_body_bytes: int = 16 * 1024 * 1024
+    max_upload_bytes: int = 256 * 1024 * 1024
+    body_limit_s: float = 30.0
+    stall_limit_s: float = 20.0
+    idle_limit_s: float = 75.0
+    max_connections: int = 4096
+    max_batch: int = 200
+    max_quiet: int = 65_536
+    shutdown_grace_s: float = 10.0
+
+    def __attrs_post_init__(self) -> None:
+        for each in fields(type(self)):
+            value = getattr(self, each.name)
+            if not value > 0:  # also refuses NaN
+                raise InvalidInputError(f"must be positive, not {value}", field=each.name)
