@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hermes_trio.console.changes import Cursor, Table
@@ -28,6 +28,7 @@ def _look(table: Table[int], cursor: Cursor, seen: dict[str, int], most: int) ->
 
 
 @given(STEPS, st.integers(0, 3))
+@example([("touch", "k0", 1), ("look", "k0", 1), ("remove", "k0", 1)], 0)
 def test_a_watcher_ends_up_with_the_rows_that_are_there(
     steps: list[tuple[str, str, int]], tombstones: int
 ) -> None:
