@@ -23,11 +23,15 @@ MAX_TERMINALS: Final = 8
 """Of one connection."""
 MAX_KEYS_BYTES: Final = 64 * 1024
 COLUMNS: Final = (20, 500)
-ROWS: Final = (2, 200)
+ROWS: Final = (10, 200)
 
 
 class TerminalSession(Protocol):
     """A terminal in a slot, opened by :class:`OpenTerminal`."""
+
+    columns: int
+    """When it was opened: one that ran before keeps its size."""
+    rows: int
 
     async def receive_some(self) -> bytes:
         """What it printed; empty: it is over. Cancellation: atomic."""
@@ -114,13 +118,18 @@ class Terminals:
         if len(self._attached) >= MAX_TERMINALS:
             raise BusyError(f"a console is attached to at most {MAX_TERMINALS} terminals at once")
         opening = self.open_terminal(trajectory, columns=columns, rows=rows)
-        recording = self.recordings.begin(trajectory, columns=columns, rows=rows, now=trio.current_time())
-        told = await self.nursery.start(self._serve, trajectory, opening, recording)
+        told = await self.nursery.start(self._serve, trajectory, opening)
         if isinstance(told, HermesTrioError):
             order.audited(f"could not be attached to: {told}")
             raise told
         order.audited("attached to, to watch")
-        return {"channel": told, "recording": recording.id}
+        attached = self._attached[told]
+        return {
+            "channel": told,
+            "recording": attached.recording.id,
+            "columns": attached.session.columns,
+            "rows": attached.session.rows,
+        }
 
     async def _write(self, order: Order) -> dict[str, Any]:
         attached = self._named(order)
@@ -147,7 +156,6 @@ class Terminals:
         self,
         trajectory: str,
         opening: AbstractAsyncContextManager[TerminalSession],
-        recording: Recording,
         *,
         task_status: trio.TaskStatus[int | HermesTrioError],
     ) -> None:
@@ -157,6 +165,9 @@ class Terminals:
         try:
             with trio.CancelScope() as scope:
                 async with opening as session:
+                    recording = self.recordings.begin(
+                        trajectory, columns=session.columns, rows=session.rows, now=trio.current_time()
+                    )
                     self._attached[channel] = _Attached(trajectory, session, recording, scope)
                     task_status.started(channel)
                     started = True

@@ -46,7 +46,7 @@ MAX_LINES: Final = 50
 SAMPLE_S: Final = 1.0
 OLD_CALL_S: Final = 0.5
 """A call that has been at its daemon for so long is worth the question which process it is."""
-MAX_ASKED: Final = 64
+MAX_ASKED: Final = 16
 ASK_LIMIT_S: Final = 5.0
 
 

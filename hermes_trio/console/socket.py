@@ -62,7 +62,8 @@ class _Bucket:
         return int(self.level)
 
     def take(self, count: int) -> None:
-        self.level -= count
+        """What was asked for is sent whole; afterwards nothing else for a second, and not for a minute."""
+        self.level = max(self.level - count, -float(BYTES_PER_S))
 
 
 @define(eq=False)

@@ -31,6 +31,8 @@ from hermes_trio.testing.memory_backend import MemoryBackend
 class _Terminal:
     """A pseudo-terminal of this machine."""
 
+    columns, rows = 80, 24
+
     def __init__(self, master: int) -> None:
         self.master = master
         os.set_blocking(master, False)

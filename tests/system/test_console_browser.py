@@ -171,17 +171,21 @@ async def test_a_person_sees_what_runs_and_ends_it(tmp_path: Path) -> None:
     """The tree changes, a waterfall opens, a call is cancelled and its process is gone, a recording plays."""
     answers, enough = [], trio.Event()
     async with _served(tmp_path) as served, trio.open_nursery() as nursery:
-        for number in range(12):
-            nursery.start_soon(_work, served, number, enough)
 
         async def get_stuck() -> None:
+            for command in COMMANDS[:5] * 2:
+                await served.execute("stuck-one", command)
             answers.append(await served.execute("stuck-one", f"sleep {MARK}", limit_s=600))
 
-        nursery.start_soon(get_stuck)
+        # What is over is remembered from the moment on that somebody watches.
         async with open_console_client(served.url, token=TOKEN) as client:
             features = client.welcome["features"]
-        await trio.sleep(2)
-        assert _is_running()
+            nursery.start_soon(get_stuck)
+            for number in range(12):
+                nursery.start_soon(_work, served, number, enough)
+            with trio.fail_after(30):
+                while not _is_running():  # noqa: ASYNC110 - a process of somebody else
+                    await trio.sleep(0.1)
         seen = await _drive(served, tmp_path, terminal="stuck-one" if "terminal" in features else None)
         assert "failed" not in seen, seen
         assert seen["serious"] == []

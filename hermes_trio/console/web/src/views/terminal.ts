@@ -9,7 +9,8 @@ import { T } from "../store";
 
 interface Attached {
   channel: number;
-  name: string;
+  columns: number;
+  rows: number;
 }
 
 export class TerminalView implements View {
@@ -88,6 +89,7 @@ export class TerminalView implements View {
     try {
       const attached = await this.app.connection.command<Attached>("attach", { trajectory, ...size });
       this.attached = attached;
+      screen.takeSize(attached.columns, attached.rows);
       this.app.connection.listen(attached.channel, (data, reason) => (data ? screen.write(data) : this.over(attached, reason)));
       const encoder = new TextEncoder();
       screen.onKeys((keys) => this.write.checked && this.app.connection.sendBytes(attached.channel, encoder.encode(keys)));
