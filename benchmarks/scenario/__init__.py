@@ -22,6 +22,7 @@ SCENARIOS = (
     "floods",
     "transfer",
     "loops",
+    "workspaces",
     "console",
 )
 """Each is a module of this package with one function, ``make_scenario() -> Scenario``."""

@@ -18,7 +18,10 @@ from hermes_trio.errors import InvalidInputError, UnavailableError
 EXIT_FINE = 0
 EXIT_FAILED = 1
 
-_SCENARIOS = "idle, throughput, batching, stragglers, files, nl2bash, sandbox, kill, floods, loops, console"
+_SCENARIOS = (
+    "idle, throughput, batching, stragglers, files, nl2bash, sandbox, kill, floods, loops, workspaces, "
+    "console"
+)
 _MARKS = ("benchmarks/scenario/__init__.py", "hermes_trio/cli/bench.py")
 """A directory that has both is a checkout; any other package called ``benchmarks`` is somebody else's."""
 

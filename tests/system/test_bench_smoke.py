@@ -103,6 +103,13 @@ async def test_the_runner_of_commands_says_why_it_cannot() -> None:
     assert "must be at most 4096" in reply.text
 
 
+def test_workspaces_are_what_they_have_to_be(tmp_path: Path) -> None:
+    """Children have their parent's files and nobody else's, and a reset leaves nothing."""
+    report = smoke("workspaces", plot_path=tmp_path / "workspaces.svg")
+    assert report.problems == ()
+    assert report.findings["fork_8_ways_p50_ms"] > 0
+
+
 def test_kills_leave_nobody(tmp_path: Path) -> None:
     """Crowds, cancels at any moment, a daemon that is killed: each call has one end, and nobody is left."""
     report = smoke("kill", plot_path=tmp_path / "kill.svg")
