@@ -10,7 +10,7 @@ from typing import Any
 from house import rooms, sources
 
 _OPTIONAL = {
-    *("matplotlib", "torch", "transformers", "stackscope"),
+    *("prometheus-client", "matplotlib", "torch", "transformers", "stackscope"),
     *("mcp", "mcp-types", "anyio", "httpx2", "pydantic"),
 }
 """Imported by the product where an extra is asked for, with a sentence for those who lack it."""

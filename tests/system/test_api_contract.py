@@ -372,3 +372,27 @@ async def test_a_server_is_a_task_too() -> None:
         with pytest.raises(InvalidInputError):
             async with open_server(executor, host="0.0.0.0"):
                 pass
+
+
+async def test_figures_are_told_to_prometheus() -> None:
+    """By its conventions, and true."""
+    async with serving() as (client, _, _):
+        await client.post("/execute", json=bash("true"))
+        await client.post("/execute", json=bash("exit 1"))
+        answer = await client.get("/metrics")
+        assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+        lines = answer.text.splitlines()
+        assert 'hermes_trio_calls_total{provenance="ok"} 1.0' in lines
+        assert 'hermes_trio_calls_total{provenance="tool_error"} 1.0' in lines
+        assert 'hermes_trio_slots{state="leased"} 1.0' in lines
+        assert "hermes_trio_call_duration_seconds_count 2.0" in lines
+        assert 'hermes_trio_call_duration_seconds_bucket{le="600"} 2.0' in lines
+
+
+async def test_a_fork_that_cannot_be_is_refused() -> None:
+    """A trajectory without a slot has nothing to fork; names have bounds."""
+    async with serving() as (client, _, _):
+        none = await client.post("/fork", json={"trajectory_id": "t", "into": ["a"]})
+        assert none.status_code == 422
+        long = await client.post("/fork", json={"trajectory_id": "t", "into": ["x" * 600]})
+        assert (long.status_code, long.json()["field"]) == (422, "into")

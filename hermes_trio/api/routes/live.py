@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from hermes_trio.api.answers import SSE, Emit, EventStreamResponse, json_response, sse_event
 from hermes_trio.api.endpoint import Endpoint, Parameter
+from hermes_trio.api.metrics import CONTENT_TYPE, exposition
 from hermes_trio.api.payloads import MessageResponse, OkResponse, StatusResponse
 from hermes_trio.api.problems import ProblemError
 from hermes_trio.api.state import ApiState
@@ -80,6 +81,16 @@ def live_endpoints(api: ApiState) -> tuple[Endpoint, ...]:
         ),
         Endpoint(
             method="GET",
+            path="/metrics",
+            name="metrics",
+            summary="Figures for Prometheus.",
+            handle=partial(_metrics, api),
+            media={"text/plain": "Prometheus' text format."},
+            statuses=(501,),
+            tag="server",
+        ),
+        Endpoint(
+            method="GET",
             path="/events",
             name="events",
             summary="What happens, as it happens: one event `snapshot`, then an event for each thing.",
@@ -144,6 +155,15 @@ async def _status(api: ApiState, _request: Request) -> Response:
             "by_provenance": told.by_provenance,
         }
     )
+
+
+async def _metrics(api: ApiState, _request: Request) -> Response:
+    await trio.lowlevel.checkpoint()
+    try:
+        told = exposition(api.executor)
+    except ModuleNotFoundError as error:
+        raise ProblemError(501, "install hermes-trio[telemetry] to have figures for Prometheus") from error
+    return Response(told, media_type=CONTENT_TYPE)
 
 
 async def _events(api: ApiState, request: Request) -> Response:

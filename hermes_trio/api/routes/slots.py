@@ -9,7 +9,14 @@ from starlette.responses import Response
 
 from hermes_trio.api.answers import json_response
 from hermes_trio.api.endpoint import Endpoint
-from hermes_trio.api.payloads import QuiesceRequest, QuiesceResponse, ToolResultPayload
+from hermes_trio.api.payloads import (
+    MAX_NAME_CHARS,
+    ForkRequest,
+    OkResponse,
+    QuiesceRequest,
+    QuiesceResponse,
+    ToolResultPayload,
+)
 from hermes_trio.api.problems import ProblemError
 from hermes_trio.api.reading import read_request
 from hermes_trio.api.state import ApiState
@@ -46,7 +53,28 @@ def slot_endpoints(api: ApiState) -> tuple[Endpoint, ...]:
             statuses=(408, 410, 413, 503),
             tag="workspaces",
         ),
+        Endpoint(
+            method="POST",
+            path="/fork",
+            name="fork",
+            summary="Give new trajectories a workspace each that begins as this trajectory's is now.",
+            handle=partial(_fork, api),
+            request=ForkRequest,
+            example={"trajectory_id": "traj-1", "into": ["traj-1a", "traj-1b"]},
+            response=OkResponse,
+            response_example={"status": "ok"},
+            statuses=(408, 410, 413, 503),
+            tag="workspaces",
+        ),
     )
+
+
+async def _fork(api: ApiState, request: Request) -> Response:
+    asked = await read_request(request, ForkRequest, api.limits)
+    if not all(1 <= len(name) <= MAX_NAME_CHARS for name in asked.into):
+        raise ProblemError(422, f"each must have 1 to {MAX_NAME_CHARS} characters", field="into")
+    await api.executor.fork(asked.trajectory_id, into=asked.into)
+    return json_response({"status": "ok"})
 
 
 async def _quiesce(api: ApiState, request: Request) -> Response:
