@@ -33,6 +33,7 @@ from hermes_trio.executor.executor import open_executor
 from hermes_trio.link.asgi import check_may_be_open
 from hermes_trio.link.url import parse_link_url
 from hermes_trio.models.request import public_url
+from hermes_trio.telemetry.watchdog import open_watchdog
 from hermes_trio.tools.registry import ToolRegistry, registry_of
 from hermes_trio.tools.tool_server.client import ToolServerClient
 
@@ -202,7 +203,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _run(settings: ServeSettings) -> int:
-    async with open_interruptible() as interruption, _open_server(settings) as server:
+    async with open_interruptible() as interruption, open_watchdog(), _open_server(settings) as server:
         _say(settings, server)
         await trio.Event().wait()  # until a signal cancels it
     return EXIT_FINE if interruption.signal_number is None else interruption.exit_code
