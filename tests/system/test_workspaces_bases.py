@@ -273,3 +273,17 @@ async def _fork_ignoring(executor: Any) -> None:
         await executor.fork("one", into=["a", "b", "c"])
     except ht.HermesTrioError:
         return
+
+
+async def test_a_session_that_holds_a_file_open_does_not_write_to_a_layer() -> None:
+    """It is ended before the fork: nothing grows afterwards, in the parent or in the child."""
+    hold = "echo start > f; exec 5>>f; (while :; do echo x >&5; sleep 0.01; done) &"
+    async with (
+        ht.open_local_backend(slots=2) as backend,
+        ht.open_executor(backend, tools=ht.registry_of("full")) as executor,
+    ):
+        await executor.execute("parent", ht.ToolCall(name="bash_stateful", arguments={"command": hold}))
+        await run(executor, "parent", "until [ $(wc -l < f) -gt 3 ]; do sleep 0.02; done")
+        await executor.fork("parent", into=["child"])
+        lines = await run(executor, "child", "wc -l < f; sleep 0.3")
+        assert [await run(executor, name, "wc -l < f") for name in ("parent", "child")] == [lines, lines]
