@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -28,7 +30,7 @@ async def test_it_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
     words = ["--port", "0", "--slots", "2", "--json", "--token-file", str(token)]
     process = await trio.lowlevel.open_process(serve(*words), stdout=subprocess.PIPE)
     assert process.stdout is not None
-    with trio.fail_after(60):
+    with trio.fail_after(60), ended_at_last(process):
         told = json.loads(await process.stdout.receive_some())
         assert told["pid"] == process.pid
         headers = {"authorization": "Bearer s3cret"}
@@ -41,6 +43,16 @@ async def test_it_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         assert await process.wait() == 143
     assert not living(children)
+
+
+@contextmanager
+def ended_at_last(process: trio.Process) -> Iterator[None]:
+    """A test that fails leaves no server behind: its daemons end with it."""
+    try:
+        yield
+    finally:
+        if process.poll() is None:
+            process.terminate()
 
 
 def children_of(pid: int) -> list[int]:
