@@ -22,7 +22,7 @@ from hermes_trio.tools.arguments import argument_problems
 from hermes_trio.tools.calls import ToolCall, ToolResult
 from hermes_trio.tools.registry import ToolRegistry
 from hermes_trio.tools.tool import Tool
-from hermes_trio.wire.operations import Operation
+from hermes_trio.wire.operations import Operation, TerminalAction
 
 
 @frozen(kw_only=True)
@@ -164,14 +164,42 @@ def _bash_stateful(arguments: Mapping[str, Any], config: ExecutorConfig) -> Buil
     return Operation.BASH_STATEFUL, sent, b""
 
 
+_TERMINAL_ACTIONS: Mapping[str, TerminalAction] = {
+    "start": TerminalAction.START,
+    "send_keys": TerminalAction.SEND,
+    "capture": TerminalAction.CAPTURE,
+    "stream": TerminalAction.RECORDING,
+    "stop": TerminalAction.STOP,
+}
+_ENTIRE_LINES = 1000
+_MAX_TERMINAL_BYTES = 3 * 1024 * 1024
+
+
 def _tmux(arguments: Mapping[str, Any], config: ExecutorConfig) -> Built:
-    sent = {name: value for name, value in arguments.items() if name not in _RIGHTS}
-    sent["allow_network"] = config.allow_network
-    sent["require_stateful_sandbox"] = config.require_stateful_sandbox
+    """The ancestor's tool: one terminal of a trajectory, and bounds that a model cannot leave."""
+    keys = arguments.get("keys", ())
+    sent: dict[str, Any] = {
+        "action": _TERMINAL_ACTIONS[arguments["action"]],
+        "allow_network": config.allow_network,
+        "require_stateful_sandbox": config.require_stateful_sandbox,
+        "keys": [text_argument({"keys": key}, "keys") for key in ([keys] if isinstance(keys, str) else keys)],
+        "block": bool(arguments.get("block", False)),
+        "min_wait_s": _clamped(arguments, "min_wait_s", 0.0, 0.0, MAX_LIMIT_S),
+        "max_wait_s": _clamped(arguments, "max_wait_s", config.default_limit_s, 0.0, MAX_LIMIT_S),
+        "max_bytes": int(_clamped(arguments, "max_bytes", 65_536, 1, _MAX_TERMINAL_BYTES)),
+        "columns": int(_clamped(arguments, "pane_width", 120, 20, 500)),
+        "rows": int(_clamped(arguments, "pane_height", 40, 10, 200)),
+        "scrollback_lines": _ENTIRE_LINES if arguments.get("capture_entire") else 0,
+        "reset": bool(arguments.get("reset", False)),
+        "follow": True,
+        "show": True,
+    }
     return Operation.TERMINAL, sent, b""
 
 
-_RIGHTS = frozenset({"allow_network", "require_sandbox", "require_stateful_sandbox", "timeout"})
+def _clamped(arguments: Mapping[str, Any], name: str, default: float, lowest: float, highest: float) -> float:
+    return max(lowest, min(float(arguments.get(name, default)), highest))
+
 
 _SHELLS = frozenset({"bash", "terminal"})
 

@@ -180,8 +180,16 @@ def _with_gap(kept: bytes, *, total_bytes: int, head_bytes: int) -> str:
     return text_of(kept[:head_bytes]) + gap + text_of(kept[head_bytes:])
 
 
+def _compose_terminal(
+    _call: ToolCall, result: Result, _arguments: Mapping[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    """The screen without the empty lines below it, or what else was asked for."""
+    return text_of(result.payload).rstrip("\n"), dict(result.data)
+
+
 _COMPOSERS: Mapping[Operation, Composer] = {
     Operation.BASH: _compose_bash,
     Operation.BASH_STATEFUL: _compose_bash,
+    Operation.TERMINAL: _compose_terminal,
     **FILE_COMPOSERS,
 }

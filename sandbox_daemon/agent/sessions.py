@@ -26,6 +26,10 @@ _START_TIME = 19
 """Index of ``starttime`` among the members of /proc/PID/stat behind the name; proc_pid_stat(5), member 22."""
 
 
+_open_ends: dict[bytes, int] = {}
+"""The other ends of terminals whose leader is still to come: without one open, a master reads as hung up."""
+
+
 def start(
     call_id: int,
     argv: list[bytes],
@@ -52,16 +56,20 @@ def start(
         # From the top: what comes in has low numbers, and none of them may be overwritten before its turn.
         targets = [0, 1, 2, *range(protocol.FIRST_EXTRA_FD, protocol.FIRST_EXTRA_FD + len(given) - 3)]
         actions = [(os.POSIX_SPAWN_DUP2, *pair) for pair in reversed(list(zip(given, targets)))]  # noqa: B905
-    return commands.launch(
-        call_id,
-        argv[0],
-        argv[1:],
-        environment=environment,
-        actions=actions,
-        pipes=frozenset(),
-        birthplace=birthplace,
-        group=group,
-    )
+    try:
+        return commands.launch(
+            call_id,
+            argv[0],
+            argv[1:],
+            environment=environment,
+            actions=actions,
+            pipes=frozenset(),
+            birthplace=birthplace,
+            group=group,
+        )
+    finally:
+        if terminal in _open_ends:
+            os.close(_open_ends.pop(terminal))
 
 
 def open_terminal(rows: int, columns: int) -> tuple[int, bytes]:
@@ -72,12 +80,13 @@ def open_terminal(rows: int, columns: int) -> tuple[int, bytes]:
         settings = termios.tcgetattr(slave)
         settings[0] |= 0x4000  # IUTF8: erasing takes whole characters
         termios.tcsetattr(slave, termios.TCSANOW, settings)
-        return master, os.ttyname(slave).encode()
+        path = os.ttyname(slave).encode()
     except OSError:
         os.close(master)
-        raise
-    finally:
         os.close(slave)
+        raise
+    _open_ends[path] = slave
+    return master, path
 
 
 def interrupt(leader: int, number: int, since: int) -> None:

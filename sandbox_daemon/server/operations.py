@@ -35,6 +35,8 @@ from hermes_trio.wire.operations import (
     SlotResetReport,
     SlotStatusArguments,
     StatefulArguments,
+    TerminalAction,
+    TerminalArguments,
     UploadArguments,
     WriteFileArguments,
 )
@@ -73,6 +75,8 @@ class Operations:
 
         A release does not: it ends them. A question about them does not either.
         """
+        if call.operation == Operation.TERMINAL:  # keys and looks are for what runs meanwhile
+            return call.lease is not None and call.arguments.get("action") == TerminalAction.START
         return call.lease is not None and call.operation not in _OUT_OF_TURN
 
     @staticmethod
@@ -187,6 +191,10 @@ class Operations:
         limit_s = call.limit_s or DEFAULT_LIMIT_S
         return await self._pool.bash_stateful(self._lease(call), arguments, limit_s=limit_s, sink=sink)
 
+    async def _terminal(self, call: Call) -> Outcome:
+        arguments = _checked(TerminalArguments, call)
+        return await self._pool.terminal(self._lease(call), arguments, data=call.payload)
+
     async def _read_file(self, call: Call) -> Outcome:
         return await self._pool.read_file(self._lease(call), _checked(ReadFileArguments, call))
 
@@ -238,6 +246,7 @@ _HANDLERS: Mapping[str, Callable[[Operations, Call], Awaitable[Outcome]]] = {
     Operation.BASE_BUILD: Operations._build_base,
     Operation.BASH: Operations._bash,
     Operation.BASH_STATEFUL: Operations._bash_stateful,
+    Operation.TERMINAL: Operations._terminal,
     Operation.READ_FILE: Operations._read_file,
     Operation.WRITE_FILE: Operations._write_file,
     Operation.EDIT_FILE: Operations._edit_file,

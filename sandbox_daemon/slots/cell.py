@@ -266,6 +266,18 @@ class Cell:
             await self.stop()
         await trio.lowlevel.cancel_shielded_checkpoint()
 
+    async def end_terminal(self, name: str) -> None:
+        """Ends a terminal, or the slot with it.
+
+        Cancellation: shielded, at most 2.5 s.
+
+        Raises:
+            AgentLostError: the slot could not be shown dead.
+        """
+        if not await self.sessions.end_terminal(name):
+            await self.stop()
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
     async def end_shell(self) -> None:
         """Ends the stateful shell, or the slot with it.
 

@@ -25,6 +25,8 @@ from hermes_trio.wire.operations import (
     SearchArguments,
     SlotStatusReport,
     StatefulArguments,
+    TerminalAction,
+    TerminalArguments,
     UploadArguments,
     WriteFileArguments,
 )
@@ -39,10 +41,12 @@ from sandbox_daemon.process.command import Sink
 from sandbox_daemon.process.outcome import AgentLostError, AgentStartError, Outcome
 from sandbox_daemon.slots.cell import Cell
 from sandbox_daemon.slots.cells import Site, open_site
+from sandbox_daemon.slots.requests import BadRequestError
 from sandbox_daemon.slots.stateful import run_stateful
 from sandbox_daemon.slots.table import Grant, SlotState, SlotTable, StaleLeaseError, User
+from sandbox_daemon.slots.terminals import check_terminal, run_start, run_terminal
 from sandbox_daemon.slots.turn import Turn
-from sandbox_daemon.slots.work import Terms, run_bash, run_quiesce
+from sandbox_daemon.slots.work import RELEASED, Terms, run_bash, run_quiesce
 from sandbox_daemon.slots.workspaces import WorkspaceMethods
 
 __all__ = [
@@ -404,6 +408,35 @@ class SlotPool(WorkspaceMethods):
         """
         self._network_wanted = arguments.allow_network and self._config.network
         return await run_stateful(self._turn(lease), self._terms, arguments, limit_s=limit_s, sink=sink)
+
+    async def terminal(self, lease: Lease, arguments: TerminalArguments, *, data: bytes = b"") -> Outcome:
+        """Does one thing with a terminal of the slot. Nothing but a start waits for the slot's calls.
+
+        Quiesce, reset and release end all terminals.
+
+        Cancellation: abandons; keys that were typed are typed.
+
+        Raises:
+            StaleLeaseError: the lease is not good; nothing was done.
+        """
+        try:
+            action = check_terminal(arguments)
+        except BadRequestError as error:
+            await trio.lowlevel.checkpoint()
+            return error.outcome
+        if action is TerminalAction.START:
+            self._network_wanted = arguments.allow_network and self._config.network
+            turn = self._turn(lease)
+            return await run_start(turn, self._terms, arguments, nursery=self._nursery)
+        self._table.check(lease)
+        scopes = self._scopes.setdefault(lease.slot, set())
+        with trio.CancelScope() as scope:
+            scopes.add(scope)
+            try:
+                return await run_terminal(self._cells[lease.slot], action, arguments, data=data)
+            finally:
+                scopes.discard(scope)
+        return RELEASED
 
     async def read_file(self, lease: Lease, arguments: ReadFileArguments) -> Outcome:
         """Reads one regular file of the workspace.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import trio
-from attrs import define
+from attrs import define, field
 
+from sandbox_daemon.terminal.pty import Terminal
 from sandbox_daemon.terminal.shell import StatefulShell
 
 
@@ -21,11 +22,16 @@ class SessionBook:
     shell: StatefulShell | None = None
     shells: int = 0
     ended: str = ""
+    terminals: dict[str, Terminal] = field(factory=dict)
+    """By name; those that are over stay until they are stopped, or one of their name is started."""
 
     @property
     def alive(self) -> bool:
         """Whether a command may not simply sweep the slot."""
-        return self.shell is not None and not self.shell.session.gone.is_set()
+        sessions = [terminal.session for terminal in self.terminals.values()]
+        if self.shell is not None:
+            sessions.append(self.shell.session)
+        return any(not session.gone.is_set() for session in sessions)
 
     async def end_all(self, why: str) -> bool:
         """Ends every session. False: something is not shown dead; kill the slot.
@@ -37,7 +43,22 @@ class SessionBook:
         if self.shell is not None:
             self.ended = why
             shown = await self.end_shell()
+        for name in list(self.terminals):
+            shown = await self.end_terminal(name) and shown
         return shown
+
+    async def end_terminal(self, name: str) -> bool:
+        """Ends a terminal, if there is one of that name. False: not shown dead.
+
+        Cancellation: shielded, at most 0.5 s.
+        """
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        terminal = self.terminals.pop(name, None)
+        if terminal is None:
+            return True
+        gone = await terminal.session.end()
+        terminal.close()
+        return gone
 
     async def end_shell(self) -> bool:
         """Ends the shell, if there is one. False: not shown dead.
@@ -57,3 +78,6 @@ class SessionBook:
         if self.shell is not None:
             self.shell.close()
         self.shell, self.shells, self.ended = None, 0, ""
+        for terminal in self.terminals.values():
+            terminal.close()
+        self.terminals.clear()
