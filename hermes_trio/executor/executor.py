@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from itertools import chain
 from typing import Any
@@ -14,7 +14,6 @@ from attrs import evolve, frozen
 from hermes_trio.backends.base import Backend
 from hermes_trio.errors import ClosedError, Provenance, UnavailableError
 from hermes_trio.executor.config import ExecutorConfig
-from hermes_trio.executor.files import NO_SLOT
 from hermes_trio.executor.options import CallOptions
 from hermes_trio.executor.plan import Plan, Refuse, RunHandler, RunInSlot, plan_call
 from hermes_trio.executor.quiet import QuietSlot, refused
@@ -26,7 +25,7 @@ from hermes_trio.executor.results import (
     status_report,
 )
 from hermes_trio.executor.stream import Sent, ToolStream
-from hermes_trio.executor.terminals import Terminal
+from hermes_trio.executor.terminals import TerminalMethods
 from hermes_trio.executor.transfer import TransferMethods
 from hermes_trio.executor.watch import CallWatch, LiveCall
 from hermes_trio.executor.workspaces import WorkspaceMethods
@@ -72,7 +71,7 @@ class ExecutorStatistics:
 _STREAMING = frozenset({Operation.BASH, Operation.BASH_STATEFUL})
 
 
-class Executor(TransferMethods, WorkspaceMethods):
+class Executor(TransferMethods, WorkspaceMethods, TerminalMethods):
     """Runs tool calls. Made by :func:`open_executor`.
 
     Any number of tasks may call it at once. Calls of one trajectory run one after another, in the order in
@@ -271,59 +270,10 @@ class Executor(TransferMethods, WorkspaceMethods):
         self._pool.submit(record)
         await self._answered(record)
 
-    async def open_terminal(
-        self,
-        trajectory_id: str,
-        *,
-        argv: Sequence[str] = (),
-        columns: int = 120,
-        rows: int = 40,
-        name: str = "main",
-    ) -> Terminal:
-        """A program on a terminal of the trajectory's slot; one of that name that runs is taken over.
-
-        It lives until it is stopped, its program ends, or the slot is released, reset or quiesced, and
-        outlives a lost link. Nobody has to hold the object.
-
-        Cancellation: abandons; a terminal that was started stays.
-
-        Args:
-            trajectory_id: whose slot.
-            argv: the program, looked for in ``PATH``, and its arguments; empty: an interactive bash.
-            columns: 20 to 500.
-            rows: 10 to 200.
-            name: tells the terminals of a slot apart; ``main`` is the one of the tool ``tmux``.
-
-        Raises:
-            InvalidInputError: an argument makes no sense.
-            UnavailableError: it could not be started, or the trajectory was quiesced.
-            LostError: the slot is gone.
-        """
+    def refusal(self, trajectory_id: str) -> str:
+        """Why a trajectory's calls are refused now; empty when they are not."""
         self._check_open()
-        if trajectory_id in self._quiet:
-            await trio.lowlevel.checkpoint()
-            raise UnavailableError(refused(ToolCall("tmux", {}), trajectory_id).error)
-        terminal = Terminal(self, trajectory_id, name=name)
-        rights = {
-            "allow_network": self._config.allow_network,
-            "require_stateful_sandbox": self._config.require_stateful_sandbox,
-        }
-        await terminal.start(argv=tuple(argv), columns=columns, rows=rows, **rights)
-        return terminal
-
-    async def recording(self, trajectory_id: str, *, name: str = "main") -> bytes:
-        """The recording of a terminal so far: asciicast v2, at most 16 MiB.
-
-        Cancellation: abandons.
-
-        Raises:
-            UnavailableError: the trajectory has no such terminal.
-            LostError: the slot is gone.
-        """
-        if not self.has_slot(trajectory_id):
-            await trio.lowlevel.checkpoint()
-            raise UnavailableError(NO_SLOT)
-        return await Terminal(self, trajectory_id, name=name).recording()
+        return refused(ToolCall("tmux", {}), trajectory_id).error if trajectory_id in self._quiet else ""
 
     def _reopen(self, quiet: QuietSlot) -> None:
         others = self._quiet.get(quiet.trajectory_id, set())

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final, Protocol
 
 import trio
 from attrs import frozen
 
 from hermes_trio.errors import InvalidInputError, Provenance, SandboxLostError, UnavailableError
+from hermes_trio.executor.config import ExecutorConfig
+from hermes_trio.executor.files import NO_SLOT
 from hermes_trio.fleet.calls import CallRecord
 from hermes_trio.wire.frames import Result
 from hermes_trio.wire.operations import Operation, TerminalAction
@@ -246,3 +249,77 @@ _SCREEN_MEMBERS: Final = (
     "offset",
     "skipped_bytes",
 )
+
+
+class TerminalMethods(ABC):
+    """Mixed into the executor, which brings the road."""
+
+    @property
+    @abstractmethod
+    def config(self) -> ExecutorConfig:
+        """The settings it was opened with."""
+
+    @abstractmethod
+    def has_slot(self, trajectory_id: str) -> bool:
+        """Whether the trajectory has a slot, or is about to get one."""
+
+    @abstractmethod
+    def refusal(self, trajectory_id: str) -> str:
+        """Why a trajectory's calls are refused now; empty when they are not."""
+
+    @abstractmethod
+    async def operate(self, record: CallRecord) -> None:
+        """Send a call to its trajectory's slot, and wait for its end. Cancellation: abandons."""
+
+    async def open_terminal(
+        self,
+        trajectory_id: str,
+        *,
+        argv: Sequence[str] = (),
+        columns: int = 120,
+        rows: int = 40,
+        name: str = "main",
+    ) -> Terminal:
+        """A program on a terminal of the trajectory's slot; one of that name that runs is taken over.
+
+        It lives until it is stopped, its program ends, or the slot is released, reset or quiesced, and
+        outlives a lost link. Nobody has to hold the object.
+
+        Cancellation: abandons; a terminal that was started stays.
+
+        Args:
+            trajectory_id: whose slot.
+            argv: the program, looked for in ``PATH``, and its arguments; empty: an interactive bash.
+            columns: 20 to 500.
+            rows: 10 to 200.
+            name: tells the terminals of a slot apart; ``main`` is the one of the tool ``tmux``.
+
+        Raises:
+            InvalidInputError: an argument makes no sense.
+            UnavailableError: it could not be started, or the trajectory was quiesced.
+            LostError: the slot is gone.
+        """
+        if refusal := self.refusal(trajectory_id):
+            await trio.lowlevel.checkpoint()
+            raise UnavailableError(refusal)
+        terminal = Terminal(self, trajectory_id, name=name)
+        rights = {
+            "allow_network": self.config.allow_network,
+            "require_stateful_sandbox": self.config.require_stateful_sandbox,
+        }
+        await terminal.start(argv=tuple(argv), columns=columns, rows=rows, **rights)
+        return terminal
+
+    async def recording(self, trajectory_id: str, *, name: str = "main") -> bytes:
+        """The recording of a terminal so far: asciicast v2, at most 16 MiB.
+
+        Cancellation: abandons.
+
+        Raises:
+            UnavailableError: the trajectory has no such terminal.
+            LostError: the slot is gone.
+        """
+        if not self.has_slot(trajectory_id):
+            await trio.lowlevel.checkpoint()
+            raise UnavailableError(NO_SLOT)
+        return await Terminal(self, trajectory_id, name=name).recording()

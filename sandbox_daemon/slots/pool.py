@@ -24,9 +24,6 @@ from hermes_trio.wire.operations import (
     ReadFileArguments,
     SearchArguments,
     SlotStatusReport,
-    StatefulArguments,
-    TerminalAction,
-    TerminalArguments,
     UploadArguments,
     WriteFileArguments,
 )
@@ -41,12 +38,10 @@ from sandbox_daemon.process.command import Sink
 from sandbox_daemon.process.outcome import AgentLostError, AgentStartError, Outcome
 from sandbox_daemon.slots.cell import Cell
 from sandbox_daemon.slots.cells import Site, open_site
-from sandbox_daemon.slots.requests import BadRequestError
-from sandbox_daemon.slots.stateful import run_stateful
+from sandbox_daemon.slots.session_methods import SessionMethods
 from sandbox_daemon.slots.table import Grant, SlotState, SlotTable, StaleLeaseError, User
-from sandbox_daemon.slots.terminals import check_terminal, run_start, run_terminal
 from sandbox_daemon.slots.turn import Turn
-from sandbox_daemon.slots.work import RELEASED, Terms, run_bash, run_quiesce
+from sandbox_daemon.slots.work import Terms, run_bash, run_quiesce
 from sandbox_daemon.slots.workspaces import WorkspaceMethods
 
 __all__ = [
@@ -114,7 +109,7 @@ class SlotPoolStatistics:
     trash: int
 
 
-class SlotPool(WorkspaceMethods):
+class SlotPool(WorkspaceMethods, SessionMethods):
     """Slots to lease. Made by :func:`open_slot_pool`."""
 
     def __init__(
@@ -388,55 +383,6 @@ class SlotPool(WorkspaceMethods):
         fits = partial(self._has_agent, lease.slot, network=self._network_wanted)
         turn = self._turn(lease, shared=arguments.parallel and self.setting.grouped, fits=fits)
         return await run_bash(turn, self._terms, arguments, stdin=stdin, limit_s=limit_s, sink=sink)
-
-    async def bash_stateful(
-        self,
-        lease: Lease,
-        arguments: StatefulArguments,
-        *,
-        limit_s: float = 30.0,
-        sink: Sink | None = None,
-    ) -> Outcome:
-        """Runs one command in the slot's stateful shell, which is started when there is none.
-
-        What the command leaves in the background goes on; quiesce, reset and release end it.
-
-        Cancellation: shielded, at most 3.75 s: what the command has in the foreground is killed first.
-
-        Raises:
-            StaleLeaseError: the lease is not good; nothing ran.
-        """
-        self._network_wanted = arguments.allow_network and self._config.network
-        return await run_stateful(self._turn(lease), self._terms, arguments, limit_s=limit_s, sink=sink)
-
-    async def terminal(self, lease: Lease, arguments: TerminalArguments, *, data: bytes = b"") -> Outcome:
-        """Does one thing with a terminal of the slot. Nothing but a start waits for the slot's calls.
-
-        Quiesce, reset and release end all terminals.
-
-        Cancellation: abandons; keys that were typed are typed.
-
-        Raises:
-            StaleLeaseError: the lease is not good; nothing was done.
-        """
-        try:
-            action = check_terminal(arguments)
-        except BadRequestError as error:
-            await trio.lowlevel.checkpoint()
-            return error.outcome
-        if action is TerminalAction.START:
-            self._network_wanted = arguments.allow_network and self._config.network
-            turn = self._turn(lease)
-            return await run_start(turn, self._terms, arguments, nursery=self._nursery)
-        self._table.check(lease)
-        scopes = self._scopes.setdefault(lease.slot, set())
-        with trio.CancelScope() as scope:
-            scopes.add(scope)
-            try:
-                return await run_terminal(self._cells[lease.slot], action, arguments, data=data)
-            finally:
-                scopes.discard(scope)
-        return RELEASED
 
     async def read_file(self, lease: Lease, arguments: ReadFileArguments) -> Outcome:
         """Reads one regular file of the workspace.
