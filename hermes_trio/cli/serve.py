@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +28,7 @@ from hermes_trio.cli.interrupt import open_interruptible
 from hermes_trio.cli.options import read_token
 from hermes_trio.console.hub import open_console_hub
 from hermes_trio.console.routes import console_routes
+from hermes_trio.console.slot_terminal import open_slot_terminal
 from hermes_trio.errors import InvalidInputError, UnavailableError
 from hermes_trio.executor.config import ExecutorConfig
 from hermes_trio.executor.executor import open_executor
@@ -232,7 +234,11 @@ async def _open_server(settings: ServeSettings) -> AsyncIterator[ApiServer]:
     async with (
         _backend(settings) as backend,
         open_executor(backend, config=config, tools=tools) as executor,
-        open_console_hub(executor, name="hermes-trio serve") as hub,
+        open_console_hub(
+            executor,
+            name="hermes-trio serve",
+            open_terminal=partial(open_slot_terminal, executor),
+        ) as hub,
         open_server(
             executor,
             host=settings.host,

@@ -146,7 +146,7 @@ def _pictures(tmp_path: Path) -> Path:
     return folder
 
 
-async def _drive(served: Served, tmp_path: Path, *, terminal: str | None) -> dict[str, Any]:
+async def _drive(served: Served, tmp_path: Path, *, terminal: str) -> dict[str, Any]:
     pictures = _pictures(tmp_path)
     options = {
         "token": TOKEN,
@@ -179,14 +179,14 @@ async def test_a_person_sees_what_runs_and_ends_it(tmp_path: Path) -> None:
 
         # What is over is remembered from the moment on that somebody watches.
         async with open_console_client(served.url, token=TOKEN) as client:
-            features = client.welcome["features"]
+            assert "terminal" in client.welcome["features"]
             nursery.start_soon(get_stuck)
             for number in range(12):
                 nursery.start_soon(_work, served, number, enough)
             with trio.fail_after(30):
                 while not _is_running():  # noqa: ASYNC110 - a process of somebody else
                     await trio.sleep(0.1)
-        seen = await _drive(served, tmp_path, terminal="stuck-one" if "terminal" in features else None)
+        seen = await _drive(served, tmp_path, terminal="stuck-one")
         assert "failed" not in seen, seen
         assert seen["serious"] == []
         assert seen["levels"] == ["trajectory", "turn", "call", "daemon", "slot", "process"]
@@ -195,6 +195,7 @@ async def test_a_person_sees_what_runs_and_ends_it(tmp_path: Path) -> None:
         assert seen["bars"] > 0
         assert seen["keyboard"]
         assert seen["replayed"]
+        assert "typed-42" in seen["typed"]
         with trio.fail_after(10):
             while not answers:  # noqa: ASYNC110 - the answer comes over HTTP
                 await trio.sleep(0.05)
