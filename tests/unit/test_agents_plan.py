@@ -33,7 +33,8 @@ def test_an_unknown_tool_is_refused_with_the_available_ones() -> None:
     plan = _plan("python", "{}")
     assert isinstance(plan, Refusal)
     assert plan.error == "Unknown tool 'python'"
-    assert plan.told == "Unknown tool 'python'. Available tools: bash, read_file, terminal, write_file."
+    known = "bash, edit_file, list_files, read_file, search_files, terminal, write_file"
+    assert plan.told == f"Unknown tool 'python'. Available tools: {known}."
 
 
 def test_without_tools_the_refusal_says_none() -> None:
