@@ -70,7 +70,8 @@ async def test_requests_carry_the_options_and_the_default_toolset() -> None:
     await _run(model, temperature=0.5, max_tokens=7, extra_body={"provider": 1})
     first, second = model.requests
     names = [tool["function"]["name"] for tool in first["tools"]]
-    assert names == ["terminal", "bash", "read_file", "write_file"]
+    files = ["read_file", "write_file", "edit_file", "list_files", "search_files"]
+    assert names == ["terminal", "bash", *files]
     assert (first["temperature"], first["max_tokens"], first["extra_body"]) == (0.5, 7, {"provider": 1})
     assert [message["role"] for message in second["messages"][2:]] == ["assistant", "tool"]
 
@@ -271,7 +272,7 @@ async def test_cancelling_anywhere_leaves_every_call_answered(
 def test_a_loop_says_what_it_is_in_one_line() -> None:
     """Operators read it."""
     text = repr(AgentLoop(ListedChat([]), None, FunctionExecutor(), max_turns=4))
-    assert text.endswith("4 tools, at most 4 turns>")
+    assert text.endswith("7 tools, at most 4 turns>")
 
 
 async def test_token_ids_go_from_the_server_to_the_result() -> None:

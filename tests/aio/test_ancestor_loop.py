@@ -180,7 +180,8 @@ async def test_an_unknown_tool_lists_the_available_ones() -> None:
     """And is counted."""
     result = await run(says("", tool_call("python")), says("done"))
     told = json.loads(tool_messages(result)[0]["content"])["error"]
-    assert told == "Unknown tool 'python'. Available tools: bash, read_file, terminal, write_file."
+    known = "bash, edit_file, list_files, read_file, search_files, terminal, write_file"
+    assert told == f"Unknown tool 'python'. Available tools: {known}."
     assert [error.error for error in result.tool_errors] == ["Unknown tool 'python'"]
 
 
