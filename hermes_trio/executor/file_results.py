@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
 from hermes_trio.tools.calls import ToolCall
 from hermes_trio.wire.frames import Result
@@ -68,6 +68,8 @@ def _entry(entry: ListedEntry) -> str:
             return f"{name} (link)"
         case EntryKind.OTHER:
             return f"{name} (not a file)"
+        case _:
+            assert_never(entry.kind)
 
 
 def _name(path: bytes) -> str:

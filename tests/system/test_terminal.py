@@ -82,14 +82,14 @@ PROGRAMS = {
 def reference(raw: bytes, folder, *, columns: int, rows: int) -> list[str]:
     """What tmux shows of the same bytes: an emulator that others wrote."""
     (folder / "raw").write_bytes(raw)
-    tmux = ["tmux", "-S", str(folder / "reference"), "-f", "/dev/null"]
-    # Without a status line the pane is the whole window; raw, because the bytes have been cooked already.
+    (folder / "settings").write_text(
+        "set -g status off\n"
+    )  # without a status line the pane is the whole window
+    tmux = ["tmux", "-S", str(folder / "reference"), "-f", str(folder / "settings")]
+    # Raw, because the bytes have been cooked already. One session: a second signal would take back the first.
     command = f"stty raw -echo; cat {folder}/raw; tmux -S {folder}/reference wait-for -S drawn; sleep 60"
     size = ["-x", str(columns), "-y", str(rows)]
-    subprocess.run(
-        [*tmux, "set", "-g", "status", "off", ";", "new-session", "-d", *size, command], check=False
-    )
-    subprocess.run([*tmux, "new-session", "-d", *size, command], check=False, capture_output=True)
+    subprocess.run([*tmux, "new-session", "-d", *size, command], check=True, capture_output=True)
     try:
         subprocess.run([*tmux, "wait-for", "drawn"], check=True, timeout=10)
         subprocess.run(["sleep", "0.1"], check=True)

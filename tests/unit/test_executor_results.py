@@ -15,7 +15,7 @@ from hermes_trio.errors import (
     SandboxLostError,
     UnavailableError,
 )
-from hermes_trio.executor.results import result_of, result_of_failure
+from hermes_trio.executor.results import result_of, result_of_failure, status_report
 from hermes_trio.tools.calls import ToolCall, ToolResult
 from hermes_trio.wire.frames import CallId, Result
 from hermes_trio.wire.operations import Operation
@@ -185,3 +185,12 @@ def test_the_bytes_are_there_beside_the_text() -> None:
     assert result.streams is not None
     assert (result.streams.stdout, result.streams.stderr) == (b"\xff\0a", b"e")
     assert result.streams.interleaved() == [(1, b"\xff\0"), (2, b"e"), (1, b"a")]
+
+
+def test_a_status_of_a_slot_that_cannot_be_read_says_so() -> None:
+    """Whatever the daemon sent: an error of ours, never a traceback."""
+    refused = Result(call_id=CallId(1), provenance=Provenance.SANDBOX_LOST, error="it is gone")
+    with pytest.raises(UnavailableError, match="could not tell what runs in the slot: it is gone"):
+        status_report(refused)
+    with pytest.raises(UnavailableError, match="cannot be read"):
+        status_report(Result(call_id=CallId(1), provenance=Provenance.OK, data={"processes": 7}))

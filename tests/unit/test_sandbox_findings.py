@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import evolve
 
-from sandbox_daemon.isolation.findings import Setting, described, no_volumes
+from sandbox_daemon.isolation.findings import Setting, described, no_layers, no_volumes
 from sandbox_daemon.isolation.levels import Isolation, Level
 
 ALL_HELD = {"network": True, "disk": True, "memory": True, "process count": True}
@@ -75,3 +75,10 @@ def test_a_host_without_volumes_is_told_why() -> None:
     assert "loop-control" in no_volumes("no loop device: x").mend
     found = described(evolve(NS, volumes=False, missing=(no_volumes("w"),)), ALL_HELD, ROOT)
     assert [item.name for item in found.missing] == ["disk limit"]
+
+
+def test_a_host_whose_workspaces_are_copied_is_told_why() -> None:
+    """One sentence, without the stop that the reason brought along, and what to do."""
+    missing = no_layers("overlayfs is not there.")
+    assert (missing.name, missing.why) == ("shared layers", "overlayfs is not there")
+    assert "5.19" in missing.mend
