@@ -301,3 +301,9 @@ async def test_required_sandbox_is_granted_where_there_is_one(slots) -> None:
     """Level ``none`` refuses it, see the tests of the levels."""
     outcome = await slots.pool.bash(slots.lease, BashArguments(command="true", require_sandbox=True))
     assert outcome.data["sandboxed"] is True
+
+
+async def test_the_agent_runs_before_its_crowd_and_commands_as_everybody(slots) -> None:
+    """Else it waits its turn among all whom it has to kill. Only root can give it, and nobody inherits it."""
+    assert os.getpriority(os.PRIO_PROCESS, slots.agent_pid()) == (-10 if os.getuid() == 0 else 0)
+    assert await slots.text("nice; nice -n -5 nice 2>/dev/null; setsid -w nice") == "0\n0\n0\n"
