@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# Makes the checkout ready: a virtual environment in .venv, pinned dependencies, Debian's bubblewrap, e2fsprogs and
-# tmux.
+# Makes the checkout ready: a virtual environment in .venv, pinned dependencies, Debian's bubblewrap and e2fsprogs.
 #
 # Usage: scripts/setup.sh [runtime|dev]
 #
@@ -40,11 +39,10 @@ apt_install() {
   } >"$log" 2>&1
 }
 
-# bubblewrap and tmux are wanted, not needed: without them the product says what it could not isolate.
+# bubblewrap is wanted, not needed: without it the product says what it could not isolate.
 ensure_system_packages() {
   local missing=()
   command -v bwrap >/dev/null 2>&1 || missing+=(bubblewrap)
-  command -v tmux >/dev/null 2>&1 || missing+=(tmux)
   # Only a daemon that is root makes file systems.
   [ "$(id -u)" != 0 ] || PATH=$PATH:/usr/sbin:/sbin command -v mkfs.ext4 >/dev/null 2>&1 || missing+=(e2fsprogs)
   [ ${#missing[@]} -gt 0 ] || return 0
@@ -52,8 +50,8 @@ ensure_system_packages() {
     if apt_install "${missing[@]}"; then return 0; fi
     say "apt-get failed: $(tail -n 1 "$log")"
   fi
-  say "not installed: ${missing[*]}. What agents run cannot be fully isolated without bubblewrap, and terminal" \
-    "sessions want tmux. As root, run: apt-get install ${missing[*]}"
+  say "not installed: ${missing[*]}. What agents run cannot be fully isolated without bubblewrap." \
+    "As root, run: apt-get install ${missing[*]}"
 }
 
 # --- Python ------------------------------------------------------------------------------------------------
@@ -140,7 +138,8 @@ pip_install() {
 
 # Build tools are pinned too: without build isolation nothing is fetched that constraints.txt does not name.
 install_project() {
-  local want target=$root stamp=$venv/.stamp-$extras
+  # What README's commands use: the server with its figures, and the console with its stacks.
+  local want target="$root[api,console]" stamp=$venv/.stamp-$extras
   want=$(fingerprint)
   if [ "$(cat "$stamp" 2>/dev/null || true)" = "$want" ]; then return 0; fi
   [ "$extras" = runtime ] || target="$root[$extras]"

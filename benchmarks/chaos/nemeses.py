@@ -179,7 +179,7 @@ async def _fill_and_free(place: Path, fills: int, dice: random.Random) -> None:
             await trio.to_thread.run_sync(_fill, place / "filler")
             await trio.sleep(0.025)
         (place / "filler").unlink()
-    await trio.sleep(0.5)
+    await trio.sleep(0.5)  # calls that have room again are part of the history
 
 
 def _fill(path: Path) -> None:

@@ -78,7 +78,7 @@ class WorkspaceMethods(ABC):
         record = self._pool.fork(trajectory_id, into)
         try:
             await self._answered(record)
-        except BaseException:
+        except BaseException:  # a cancel too: the places that wait for this fork are given up
             self._pool.drop_fork(record, into)
             raise
         unwrapped(record)

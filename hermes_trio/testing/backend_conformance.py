@@ -100,7 +100,7 @@ async def executors_can_share_it(open_backend: OpenBackend) -> None:
             await _echo(one, f"one-{number}")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_echo, other, "other")
-            await trio.sleep(0.2)
+            await trio.sleep(0.2)  # on a slow machine it may not wait yet: then less is tried, nothing fails
             # All of them: an executor waits at the daemon that it has chosen.
             for number in range(SLOTS):
                 await one.release(f"one-{number}")
@@ -113,7 +113,7 @@ async def it_can_be_left_with_calls_under_way(open_backend: OpenBackend) -> None
             await _echo(executor, "t")
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(executor.execute, "t", ToolCall("bash", {"command": "sleep 600"}))
-                await trio.sleep(0.2)
+                await trio.sleep(0.2)  # likewise: what is not under way yet is cancelled all the same
                 nursery.cancel_scope.cancel()
     assert not scope.cancelled_caught
 
@@ -125,7 +125,7 @@ async def what_the_block_raises_comes_out_as_it_was_raised(open_backend: OpenBac
     try:
         async with open_backend():
             raise ZeroDivisionError
-    except Exception as error:
+    except Exception as error:  # whatever comes out is what is looked at
         told = error
     assert type(told) is ZeroDivisionError
 

@@ -105,6 +105,8 @@ async def test_full_screen_programs_are_driven_and_their_screens_are_right(slots
     argv, first, keys, then, leave = PROGRAMS[program]
     if shutil.which(program if program != "python" else "python3") is None:
         pytest.skip(f"{program} is not installed")
+    if shutil.which("tmux") is None:
+        pytest.skip("tmux is not installed: there is nothing to compare the screens with")
     await slots.bash("seq -f 'line %g' 300 > f.txt" if program != "vim" else "true")
     await slots.bash("printf '.TH T 1\\n.SH NAME\\nt - a drivable page\\n' > page.1")
     terminal = await start(slots, *argv, columns=80, rows=24)

@@ -17,6 +17,7 @@ import { WireView } from "./views/wire";
 
 const DRAW_MS = 250;
 const THEMES = ["auto", "dark", "light"] as const;
+const PREFERS_LIGHT = matchMedia("(prefers-color-scheme: light)");
 
 class Page implements App {
   readonly store = new Store();
@@ -28,6 +29,7 @@ class Page implements App {
   private readonly traffic = h("span", { class: "muted mono traffic", title: "What this page receives" });
   private readonly area = h("main");
   private current: View | null = null;
+  private theme: (typeof THEMES)[number] = "auto";
   private isDirty = false;
   private bytesBefore = 0;
   private measuredAt = performance.now();
@@ -56,6 +58,8 @@ class Page implements App {
       ["replay", new ReplayView(this)],
     ];
     for (const [name, view] of make) this.views.set(name, view);
+    this.showTheme();
+    PREFERS_LIGHT.addEventListener("change", () => this.showTheme());
     document.body.append(this.header(), this.area);
     addEventListener("hashchange", () => this.route());
     addEventListener("keydown", (event) => this.onKey(event));
@@ -168,10 +172,14 @@ class Page implements App {
   }
 
   private nextTheme(button: HTMLElement): void {
-    const root = document.documentElement;
-    const next = THEMES[(THEMES.indexOf(root.dataset.theme as (typeof THEMES)[number]) + 1) % THEMES.length]!;
-    root.dataset.theme = next;
-    setText(button, `Theme: ${next}`);
+    this.theme = THEMES[(THEMES.indexOf(this.theme) + 1) % THEMES.length]!;
+    this.showTheme();
+    setText(button, `Theme: ${this.theme}`);
+  }
+
+  private showTheme(): void {
+    const auto = PREFERS_LIGHT.matches ? "light" : "dark";
+    document.documentElement.dataset.theme = this.theme === "auto" ? auto : this.theme;
   }
 
   private export(): void {

@@ -22,7 +22,6 @@ export function makeChart(parent: HTMLElement, title: string, unit: string, seri
   new ResizeObserver(() => (plot ? plot.setSize({ width: holder.clientWidth, height: HEIGHT_PX }) : make())).observe(holder);
   // The colours are the theme's: drawn anew when it changes.
   new MutationObserver(make).observe(document.documentElement, { attributeFilter: ["data-theme"] });
-  matchMedia("(prefers-color-scheme: light)").addEventListener("change", make);
   return {
     show(next) {
       data = next;
