@@ -197,7 +197,7 @@ class Call:
 
     call_id: CallId
     operation: str
-    """A name of ``wire/operations.py``."""
+    """A name of ``wire/operations``."""
     arguments: Mapping[str, Any]
     """Passed through untouched by the codec; the operation's own class checks it at the far end."""
     lease: Lease | None = None
@@ -275,7 +275,7 @@ class Result:
     error: str = ""
     """One line; empty on success."""
     data: Mapping[str, Any] = field(factory=dict)
-    """The operation's report; see ``wire/operations.py``."""
+    """The operation's report; see ``wire/operations``."""
     segments: tuple[Count, ...] = ()
     """Lengths of the consecutive parts of the payload; their meaning is the operation's. Empty: one part."""
     payload: bytes = b""

@@ -1,0 +1,89 @@
+"""What a call can ask for: the names, their arguments and their reports.
+
+A daemon announces the operations it offers in its welcome. A name that it does not offer is answered
+``invalid_request``, so that names can be added without a new protocol version.
+
+The classes are checked strictly at the daemon (``structure_arguments``): unknown fields, wrong types,
+numbers out of range are an ``invalid_request`` that names the field.
+"""
+
+from __future__ import annotations
+
+from hermes_trio.wire.operations.commands import BashArguments, BashReport, StatefulArguments, StatefulReport
+from hermes_trio.wire.operations.files import (
+    DownloadArguments,
+    DownloadReport,
+    EditFileArguments,
+    EditFileReport,
+    FileFailure,
+    ListArguments,
+    ListReport,
+    Packing,
+    ReadFileArguments,
+    ReadFileReport,
+    SearchArguments,
+    SearchReport,
+    UploadArguments,
+    UploadReport,
+    WriteFileArguments,
+    WriteFileReport,
+)
+from hermes_trio.wire.operations.names import Operation
+from hermes_trio.wire.operations.slots import (
+    BaseBuildArguments,
+    BaseReport,
+    SlotAcquireArguments,
+    SlotAcquired,
+    SlotDiffArguments,
+    SlotDiffReport,
+    SlotForkArguments,
+    SlotForked,
+    SlotReleaseArguments,
+    SlotReleased,
+    SlotResetArguments,
+    SlotResetReport,
+    SlotStatusArguments,
+    SlotStatusReport,
+)
+from hermes_trio.wire.operations.terminals import TerminalAction, TerminalArguments, TerminalReport
+
+__all__ = [
+    "BaseBuildArguments",
+    "BaseReport",
+    "BashArguments",
+    "BashReport",
+    "DownloadArguments",
+    "DownloadReport",
+    "EditFileArguments",
+    "EditFileReport",
+    "FileFailure",
+    "ListArguments",
+    "ListReport",
+    "Operation",
+    "Packing",
+    "ReadFileArguments",
+    "ReadFileReport",
+    "SearchArguments",
+    "SearchReport",
+    "SlotAcquireArguments",
+    "SlotAcquired",
+    "SlotDiffArguments",
+    "SlotDiffReport",
+    "SlotForkArguments",
+    "SlotForked",
+    "SlotReleaseArguments",
+    "SlotReleased",
+    "SlotResetArguments",
+    "SlotResetReport",
+    "SlotStatusArguments",
+    "SlotStatusReport",
+    "StatefulArguments",
+    "StatefulReport",
+    "TerminalAction",
+    "TerminalArguments",
+    "TerminalReport",
+    "UploadArguments",
+    "UploadReport",
+    "WriteFileArguments",
+    "WriteFileReport",
+]
