@@ -10,6 +10,8 @@ ARM_MODULES = {
     "ours": "benchmarks.arms.ours",
     "ancestor": "benchmarks.arms.ancestor",
     "http_per_call": "benchmarks.arms.http_per_call",
+    "http_ours": "benchmarks.arms.http_ours",
+    "http_ancestor": "benchmarks.arms.http_ancestor",
     "bwrap_spawn": "benchmarks.arms.bwrap_spawn",
     "plain_spawn": "benchmarks.arms.plain_spawn",
     "sh_spawn": "benchmarks.arms.sh_spawn",

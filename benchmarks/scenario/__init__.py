@@ -24,6 +24,7 @@ SCENARIOS = (
     "loops",
     "workspaces",
     "console",
+    "http",
 )
 """Each is a module of this package with one function, ``make_scenario() -> Scenario``."""
 

@@ -20,7 +20,7 @@ EXIT_FAILED = 1
 
 _SCENARIOS = (
     "idle, throughput, batching, stragglers, files, nl2bash, sandbox, kill, floods, loops, workspaces, "
-    "console"
+    "console, http"
 )
 _MARKS = ("benchmarks/scenario/__init__.py", "hermes_trio/cli/bench.py")
 """A directory that has both is a checkout; any other package called ``benchmarks`` is somebody else's."""
@@ -53,7 +53,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--arms",
         type=_names,
         metavar="ARM[,ARM...]",
-        help="ours, ancestor, http_per_call, bwrap_spawn, plain_spawn, sh_spawn",
+        help="ours, ancestor, http_ours, http_ancestor, http_per_call, bwrap_spawn, plain_spawn, sh_spawn",
     )
     parser.add_argument(
         "--isolation", choices=("auto", "required", "none"), default="auto", help="of our daemon"

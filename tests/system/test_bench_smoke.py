@@ -50,6 +50,14 @@ def test_scenarios_measure_every_arm_at_every_point(name: str) -> None:
     assert None not in report.findings.values()
 
 
+def test_two_servers_are_compared_over_http() -> None:
+    """Each in processes of its own, by the same client."""
+    report = smoke("http")
+    assert {each.contender for each in report.measurements} == {"http_ours", "http_ancestor"}
+    assert report.remarks == ()
+    assert None not in report.findings.values()
+
+
 def test_commands_of_people_leave_nothing_behind() -> None:
     """The built-in dozen has some that are destructive, endless, or detach themselves."""
     report = smoke("nl2bash")

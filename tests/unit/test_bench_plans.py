@@ -138,6 +138,18 @@ def test_findings_answer_the_scenarios_question() -> None:
     assert found("stragglers", latencies)["ours_p99_with_to_without_sleeper"] == pytest.approx(1)
 
 
+def test_the_http_servers_are_compared_with_and_without_the_window() -> None:
+    """At each number of connections; a smoke run has no time for the second."""
+    http = found("http", {"http_ours": 0.005, "http_ancestor": 0.030})
+    assert http["ours_to_ancestor_p50_ms_at_64"] == pytest.approx(1 / 6, rel=0.05)
+    assert http["ours_to_ancestor_without_window_calls_per_s_at_1"] == pytest.approx(6)
+    assert [each.label for each in planned("http").contenders] == [
+        "http_ours",
+        "http_ancestor",
+        "http_ancestor w0",
+    ]
+
+
 def test_findings_about_an_absent_arm_are_unknown_not_wrong() -> None:
     """Without bubblewrap there is no arm to subtract."""
     assert found("idle", {"ours": 0.002})["ours_minus_bwrap_spawn_p50_ms"] is None
