@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from hermes_trio.errors import LocalProtocolError as LocalProtocolError
     from hermes_trio.errors import LostError as LostError
     from hermes_trio.errors import NobodyThereError as NobodyThereError
+    from hermes_trio.errors import NoRoomError as NoRoomError
     from hermes_trio.errors import ProtocolError as ProtocolError
     from hermes_trio.errors import Provenance as Provenance
     from hermes_trio.errors import RefusedError as RefusedError
@@ -91,6 +92,7 @@ _MODULES = {
     "McpLimits": "hermes_trio.tools.mcp.config",
     "McpProgram": "hermes_trio.tools.mcp.config",
     "McpUrl": "hermes_trio.tools.mcp.config",
+    "NoRoomError": "hermes_trio.errors",
     "NobodyThereError": "hermes_trio.errors",
     "OutputChunk": "hermes_trio.executor.stream",
     "ProtocolError": "hermes_trio.errors",

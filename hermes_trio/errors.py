@@ -15,6 +15,7 @@
     │                            ``fail_after`` would swallow it as its own)
     ├── UnavailableError         the environment lacks something; the text says what mends it
     │   ├── NobodyThereError     nothing listens at the address
+    │   ├── NoRoomError          too few free slots now; nothing has changed
     │   └── RefusedError         somebody is there and will not have us as we are; asking again is no use
     ├── BusyError                there is no room now; trying later is right
     └── InvalidInputError        a user's input is wrong; names the source, the line and the field
@@ -100,6 +101,10 @@ class UnavailableError(HermesTrioError):
 
 class NobodyThereError(UnavailableError):
     """Nothing listens at the address: whoever did is gone, or has not begun."""
+
+
+class NoRoomError(UnavailableError):
+    """There are too few free slots. Nothing has changed; release some, or try again later."""
 
 
 class RefusedError(UnavailableError):

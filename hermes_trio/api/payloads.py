@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, Final, TypeVar
+from functools import cache
+from typing import Any, Final, TypeVar, get_args, get_type_hints
 
 import attrs
 from attrs import field, frozen
@@ -30,8 +31,11 @@ def _name(_instance: object, attribute: attrs.Attribute[str], value: str) -> Non
         raise InvalidInputError(f"must have 1 to {MAX_NAME_CHARS} characters", field=attribute.name)
 
 
+_NAME_BOUNDS: Final = {"minLength": 1, "maxLength": MAX_NAME_CHARS}
+
+
 def _trajectory() -> Any:
-    return field(validator=_name, metadata={"schema": {"minLength": 1, "maxLength": MAX_NAME_CHARS}})
+    return field(validator=_name, metadata={"schema": _NAME_BOUNDS})
 
 
 # --- requests ---------------------------------------------------------------------------------------------
@@ -125,7 +129,9 @@ class ForkRequest:
     """
 
     trajectory_id: str = _trajectory()
-    into: tuple[str, ...]
+    into: tuple[str, ...] = field(
+        metadata={"schema": {"items": {"type": "string", **_NAME_BOUNDS}, "minItems": 1, "uniqueItems": True}}
+    )
 
 
 class Encoding(StrEnum):
@@ -407,10 +413,20 @@ def read_payload(kind: type[T], value: Any, *, where: str = "") -> T:
 def _known(kind: type, value: dict[str, Any]) -> dict[str, Any]:
     """What this version knows of it; the tool inside likewise."""
     known = {each.name: value[each.name] for each in attrs.fields(kind) if each.name in value}
+    for name in _integers(kind) & known.keys():
+        # JSON knows one kind of number, and a schema's `integer` takes 5.0; so did the ancestor.
+        if type(known[name]) is float and known[name].is_integer():
+            known[name] = int(known[name])
     tool = known.get("tool")
     if type(tool) is dict:
         known["tool"] = {name: each for name, each in tool.items() if name in _TOOL_MEMBERS}
     return known
+
+
+@cache
+def _integers(kind: type) -> frozenset[str]:
+    """The members that are whole numbers."""
+    return frozenset(name for name, hint in get_type_hints(kind).items() if int in (hint, *get_args(hint)))
 
 
 _TOOL_MEMBERS: Final = frozenset(each.name for each in attrs.fields(ToolPayload))

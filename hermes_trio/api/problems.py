@@ -10,7 +10,14 @@ import orjson
 from attrs import frozen
 from starlette.responses import Response
 
-from hermes_trio.errors import BusyError, ClosedError, HermesTrioError, InvalidInputError, LostError
+from hermes_trio.errors import (
+    BusyError,
+    ClosedError,
+    HermesTrioError,
+    InvalidInputError,
+    LostError,
+    NoRoomError,
+)
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -79,6 +86,8 @@ def problem_of(error: HermesTrioError) -> ProblemError:
             return ProblemError(422, str(error), field=error.field)
         case LostError():
             return ProblemError(410, str(error))
+        case NoRoomError():
+            return ProblemError(409, str(error), headers={"retry-after": "1"})
         case BusyError():
             return ProblemError(503, str(error), headers={"retry-after": "1"})
         case ClosedError():

@@ -10,6 +10,7 @@ from attrs import frozen
 
 from hermes_trio.errors import (
     InvalidInputError,
+    NoRoomError,
     Provenance,
     RemoteProtocolError,
     SandboxLostError,
@@ -18,7 +19,7 @@ from hermes_trio.errors import (
 from hermes_trio.fleet.calls import CallRecord
 from hermes_trio.wire.changes import PathChange, unpack_changes
 from hermes_trio.wire.frames import Result
-from hermes_trio.wire.operations import Operation
+from hermes_trio.wire.operations import NO_ROOM, Operation
 
 if TYPE_CHECKING:
     from hermes_trio.slots.pool import SlotPool
@@ -71,7 +72,8 @@ class WorkspaceMethods(ABC):
             ClosedError: the executor was closed.
             InvalidInputError: the trajectory has no slot, or one of the new ones has, or waits for one.
             LostError: the slot is gone, and the workspace with it.
-            UnavailableError: the daemon has too few free slots, or could not do it. Nothing is lost.
+            NoRoomError: the daemon has too few free slots. Nothing has changed.
+            UnavailableError: the daemon could not do it. Nothing is lost.
         """
         self._check_open()
         _check_into(trajectory_id, into)
@@ -183,6 +185,7 @@ def unwrapped(record: CallRecord) -> Result:
     Raises:
         LostError: the slot is gone.
         InvalidInputError: what was asked for makes no sense.
+        NoRoomError: there are too few free slots.
         UnavailableError: it could not be done.
     """
     result = record.unwrap()
@@ -193,6 +196,8 @@ def unwrapped(record: CallRecord) -> Result:
             raise SandboxLostError(result.error)
         case Provenance.INVALID_REQUEST:
             raise InvalidInputError(result.error)
+        case Provenance.UNAVAILABLE if result.data.get("reason") == NO_ROOM:
+            raise NoRoomError(result.error)
         case _:
             raise UnavailableError(result.error or str(result.provenance))
 

@@ -22,6 +22,7 @@ from hermes_trio.errors import (
     HermesTrioError,
     InvalidInputError,
     LostError,
+    NoRoomError,
     Provenance,
     RemoteProtocolError,
     SandboxLostError,
@@ -137,7 +138,7 @@ class SlotPool:
         Raises:
             InvalidInputError: the trajectory has no slot, or one of the others has or waits for one.
             LostError: the trajectory's slot is gone.
-            UnavailableError: its daemon has too few free slots. Nothing has changed.
+            NoRoomError: its daemon has too few free slots. Nothing has changed.
         """
         trajectory = TrajectoryId(trajectory_id)
         holder = self._leased(trajectory)
@@ -149,7 +150,7 @@ class SlotPool:
                 )
         missing = self._table.fork(trajectory, children)
         if missing:
-            raise UnavailableError(
+            raise NoRoomError(
                 f"The fork needs {missing} more free slots on daemon {self.daemon(trajectory_id)}."
             )
         record = CallRecord(

@@ -10,10 +10,11 @@ from typing import Protocol, TypeVar
 
 import trio
 
-from hermes_trio.errors import InvalidInputError, Provenance, UnavailableError
+from hermes_trio.errors import InvalidInputError, NoRoomError, Provenance, UnavailableError
 from hermes_trio.wire.codec import structure_arguments, unstructure
 from hermes_trio.wire.frames import Call, Lease
 from hermes_trio.wire.operations import (
+    NO_ROOM,
     BaseBuildArguments,
     BaseReport,
     BashArguments,
@@ -116,7 +117,8 @@ class Operations:
         except UnavailableError as exc:
             if call.operation not in _OF_WORKSPACES:
                 raise
-            return Outcome(provenance=Provenance.UNAVAILABLE, error=str(exc))
+            data = {"reason": NO_ROOM} if isinstance(exc, NoRoomError) else {}
+            return Outcome(provenance=Provenance.UNAVAILABLE, error=str(exc), data=data)
 
     def cancelled(self, call: Call) -> Outcome:
         """The outcome of a call whose :meth:`run` was cancelled and is over: is everything of it dead?"""

@@ -10,7 +10,7 @@ from typing import Final
 
 import trio
 
-from hermes_trio.errors import UnavailableError
+from hermes_trio.errors import NoRoomError, UnavailableError
 from hermes_trio.wire.frames import Lease, SlotId
 from sandbox_daemon.process.outcome import AgentLostError, AgentStartError
 from sandbox_daemon.slots.basing import build_base
@@ -106,9 +106,9 @@ class WorkspaceMethods(ABC):
                 self._begin_release(given, keep=False)
             raise
 
-    def _too_few(self, wanted: int) -> UnavailableError:
+    def _too_few(self, wanted: int) -> NoRoomError:
         free = self._table.coming()
-        return UnavailableError(f"A fork needs {wanted} free slots, and this daemon has {free}.")
+        return NoRoomError(f"A fork needs {wanted} free slots, and this daemon has {free}.")
 
     async def reset(self, lease: Lease, *, base: str | None = None) -> str | None:
         """A fresh workspace in the same slot; what ran there is ended.

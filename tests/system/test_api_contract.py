@@ -393,6 +393,15 @@ async def test_a_fork_that_cannot_be_is_refused() -> None:
     """A trajectory without a slot has nothing to fork; names have bounds."""
     async with serving() as (client, _, _):
         none = await client.post("/fork", json={"trajectory_id": "t", "into": ["a"]})
-        assert none.status_code == 422
+        assert (none.status_code, none.json()["field"]) == (409, "trajectory_id")
+        await client.post("/execute", json=bash("true"))
+        await client.post("/execute", json=bash("true", trajectory="other"))
+        taken = await client.post("/fork", json={"trajectory_id": "t", "into": ["a", "other"]})
+        assert (taken.status_code, taken.json()["field"]) == (409, "into")
+        many = await client.post("/fork", json={"trajectory_id": "t", "into": list("abc")})
+        assert (many.status_code, many.headers["retry-after"]) == (409, "1")
+        for into in ([], ["a", "a"], ["t"]):
+            wrong = await client.post("/fork", json={"trajectory_id": "t", "into": into})
+            assert (wrong.status_code, wrong.json()["field"]) == (422, "into")
         long = await client.post("/fork", json={"trajectory_id": "t", "into": ["x" * 600]})
         assert (long.status_code, long.json()["field"]) == (422, "into")

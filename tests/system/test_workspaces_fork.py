@@ -12,7 +12,7 @@ import pytest
 import trio
 from attrs import evolve
 
-from hermes_trio.errors import UnavailableError
+from hermes_trio.errors import NoRoomError, UnavailableError
 from hermes_trio.wire.frames import Lease
 from hermes_trio.wire.operations import BashArguments
 from sandbox_daemon.isolation.levels import Isolation
@@ -127,7 +127,7 @@ async def test_too_few_free_slots_refuse_a_fork_and_lose_nothing(pool: SlotPool)
     parent = await acquire(pool)
     await run(pool, parent, "echo x > f; echo y > /tmp/t")
     await acquire(pool, "other")
-    with pytest.raises(UnavailableError, match="A fork needs 4 free slots, and this daemon has 3"):
+    with pytest.raises(NoRoomError, match="A fork needs 4 free slots, and this daemon has 3"):
         await fork(pool, parent, "a", "b", "c", "d")
     assert pool.statistics().ready == 3
     assert await run(pool, parent, "cat f /tmp/t") == "x\ny\n"

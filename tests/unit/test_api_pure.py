@@ -25,6 +25,7 @@ from hermes_trio.errors import (
     ClosedError,
     HermesTrioError,
     InvalidInputError,
+    NoRoomError,
     SandboxLostError,
     UnavailableError,
 )
@@ -84,6 +85,16 @@ def test_a_wrong_variable_is_named(variable: str, told: str) -> None:
         ToolExecutorSettings.from_environment({f"TOOL_EXECUTOR_{variable}": told})
     assert caught.value.source == f"TOOL_EXECUTOR_{variable}"
     assert "two words" not in str(caught.value)
+
+
+def test_a_whole_number_may_be_written_with_a_point() -> None:
+    """A schema's `integer` takes 5.0; what has a fraction is no such number, and true never is."""
+    asked = {"trajectory_id": "t", "path": "p"}
+    assert read_payload(ArtifactReadRequest, {**asked, "max_bytes": 5.0}).max_bytes == 5
+    for value in (5.5, 1e300, True, -1.0):
+        with pytest.raises(InvalidInputError) as caught:
+            read_payload(ArtifactReadRequest, {**asked, "max_bytes": value})
+        assert caught.value.field == "max_bytes"
 
 
 def test_settings_do_not_show_tokens() -> None:
@@ -156,6 +167,7 @@ def test_schemas_say_what_is_read() -> None:
         (BusyError("full"), 503),
         (ClosedError("closed"), 503),
         (UnavailableError("none"), 503),
+        (NoRoomError("full"), 409),
     ],
 )
 def test_errors_of_ours_have_a_status(error: HermesTrioError, status: int) -> None:

@@ -20,6 +20,7 @@ from hermes_trio.api.payloads import (
 from hermes_trio.api.problems import ProblemError
 from hermes_trio.api.reading import read_request
 from hermes_trio.api.state import ApiState
+from hermes_trio.executor.files import NO_SLOT
 
 
 def slot_endpoints(api: ApiState) -> tuple[Endpoint, ...]:
@@ -63,7 +64,7 @@ def slot_endpoints(api: ApiState) -> tuple[Endpoint, ...]:
             example={"trajectory_id": "traj-1", "into": ["traj-1a", "traj-1b"]},
             response=OkResponse,
             response_example={"status": "ok"},
-            statuses=(408, 410, 413, 503),
+            statuses=(408, 409, 410, 413, 503),
             tag="workspaces",
         ),
     )
@@ -73,6 +74,10 @@ async def _fork(api: ApiState, request: Request) -> Response:
     asked = await read_request(request, ForkRequest, api.limits)
     if not all(1 <= len(name) <= MAX_NAME_CHARS for name in asked.into):
         raise ProblemError(422, f"each must have 1 to {MAX_NAME_CHARS} characters", field="into")
+    if not api.executor.has_slot(asked.trajectory_id):
+        raise ProblemError(409, NO_SLOT, field="trajectory_id")
+    if any(api.executor.has_slot(name) for name in asked.into if name != asked.trajectory_id):
+        raise ProblemError(409, "a trajectory that is to be made has a slot already", field="into")
     await api.executor.fork(asked.trajectory_id, into=asked.into)
     return json_response({"status": "ok"})
 

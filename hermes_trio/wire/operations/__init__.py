@@ -30,6 +30,7 @@ from hermes_trio.wire.operations.files import (
 )
 from hermes_trio.wire.operations.names import Operation
 from hermes_trio.wire.operations.slots import (
+    NO_ROOM,
     BaseBuildArguments,
     BaseReport,
     SlotAcquireArguments,
@@ -48,6 +49,7 @@ from hermes_trio.wire.operations.slots import (
 from hermes_trio.wire.operations.terminals import TerminalAction, TerminalArguments, TerminalReport
 
 __all__ = [
+    "NO_ROOM",
     "BaseBuildArguments",
     "BaseReport",
     "BashArguments",

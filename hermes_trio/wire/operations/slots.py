@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from attrs import frozen
 
 
@@ -55,6 +57,10 @@ class SlotForkArguments:
     """``into``: the trajectories that get a copy; none of them may have a slot already."""
 
     into: tuple[str, ...]
+
+
+NO_ROOM: Final = "no_room"
+"""Why a fork did not happen: member ``reason`` of its result's data, where too few slots are free."""
 
 
 @frozen(kw_only=True)
