@@ -40,6 +40,7 @@ class DaemonConfig:
         warm_slots: how many are kept ready while nobody wants them; ``None``: all.
         uid_base: where the slots' uids begin, when the daemon is root.
         network: whether a slot whose call asks for it gets the host's network.
+        background: whether slots may run jobs in the background of their calls.
         max_connections: websockets open at once.
         max_calls: calls offered and not answered, for each connection.
         drain_grace_s: how long running calls may go on after SIGTERM.
@@ -60,6 +61,7 @@ class DaemonConfig:
     warm_slots: int | None = None
     uid_base: int = DEFAULT_BASE
     network: bool = True
+    background: bool = False
     max_connections: int = 1024
     max_calls: int = 4096
     drain_grace_s: float = 5.0
@@ -94,6 +96,11 @@ def build_parser() -> argparse.ArgumentParser:
         "is and say so; none: run commands as plain processes, for trusted code only",
     )
     add("--no-network", action="store_true", help="never give a slot the host's network, whatever is asked")
+    add(
+        "--allow-background",
+        action="store_true",
+        help="let slots run jobs in the background of their calls, until they are given back",
+    )
     _add_slot_options(parser.add_argument_group("each slot", _SLOT_HELP))
     add("--drain-grace-s", type=float, default=5.0, help="seconds running calls may finish in on SIGTERM")
     add(
@@ -217,6 +224,7 @@ def read_config(options: argparse.Namespace, environment: Mapping[str, str]) -> 
         warm_slots=options.warm_slots,
         uid_base=options.uid_base,
         network=not options.no_network,
+        background=options.allow_background,
         drain_grace_s=options.drain_grace_s,
         lease_grace_s=options.lease_grace_s,
         heartbeat_s=options.heartbeat_s,

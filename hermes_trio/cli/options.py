@@ -72,6 +72,7 @@ class RunSettings:
         daemons: processes they are divided over.
         isolation: what to do on a host that cannot isolate.
         allow_network: whether commands may use the network.
+        allow_background: whether commands may go on in the background, as jobs.
         concurrency: trajectories alive at once.
         agent: what it may do, and how its model samples.
         model_url: an OpenAI-compatible server; ``None``: a scripted model.
@@ -94,6 +95,7 @@ class RunSettings:
     daemons: int = 1
     isolation: Literal["auto", "required", "none"] = "auto"
     allow_network: bool = False
+    allow_background: bool = False
     concurrency: int = DEFAULT_SLOTS
     agent: AgentSettings = field(factory=AgentSettings)
     model_url: str | None = None
@@ -185,6 +187,11 @@ def _add_sandbox_options(parser: argparse.ArgumentParser) -> None:
         "can be done and says so, 'none' is for trusted commands; see hermes-trio doctor",
     )
     group.add_argument("--allow-network", action="store_true", help="commands may use the network")
+    group.add_argument(
+        "--allow-background",
+        action="store_true",
+        help="commands may go on in the background, as jobs; static: the daemons must allow it, too",
+    )
 
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
@@ -227,6 +234,7 @@ def read_settings(arguments: argparse.Namespace) -> RunSettings:
         daemons=arguments.daemons or 1,
         isolation=cast(Literal["auto", "required", "none"], arguments.isolation),
         allow_network=arguments.allow_network,
+        allow_background=arguments.allow_background,
         concurrency=arguments.concurrency or arguments.slots or DEFAULT_SLOTS,
         agent=read_agent_settings(arguments),
         model_url=arguments.model,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import trio
-from attrs import define, frozen
+from attrs import define, evolve, frozen
 from rich.console import Console
 from rich.logging import RichHandler
 
@@ -39,6 +39,7 @@ from hermes_trio.rollouts.runner import RolloutConfig, run_rollouts
 from hermes_trio.rollouts.store import RunDirectory, fresh_directory, open_run_directory
 from hermes_trio.rollouts.tasks import Task, read_tasks
 from hermes_trio.rollouts.trajectory import AgentOptions
+from hermes_trio.tools.background import with_background
 
 
 def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
@@ -127,6 +128,7 @@ async def _open_parts(settings: RunSettings, tasks: Sequence[Task]) -> AsyncIter
     """The model first: it is the quickest to say that it is not there."""
     config = ExecutorConfig(
         allow_network=settings.allow_network,
+        allow_background=settings.allow_background,
         require_sandbox=settings.isolation == "required",
         tool_server_url=settings.agent.tool_server,
         tool_server_token=settings.agent.tool_server_token,
@@ -137,13 +139,20 @@ async def _open_parts(settings: RunSettings, tasks: Sequence[Task]) -> AsyncIter
         _backend(settings) as backend,
         open_executor(backend, config=config, tools=tools.known) as executor,
     ):
+        if settings.allow_background:
+            tools = evolve(tools, offered=with_background(tools.offered))
         yield _Parts(model=model, tools=tools, executor=executor)
 
 
 def _backend(settings: RunSettings) -> AbstractAsyncContextManager[Backend]:
     if settings.backend == "static":
         return open_static_backend(settings.daemon_urls, token=settings.token)
-    return open_local_backend(slots=settings.slots, daemons=settings.daemons, isolation=settings.isolation)
+    return open_local_backend(
+        slots=settings.slots,
+        daemons=settings.daemons,
+        isolation=settings.isolation,
+        daemon_options=["--allow-background"] if settings.allow_background else [],
+    )
 
 
 async def _work(run: _Run, tasks: Sequence[Task], parts: _Parts, console: Console) -> None:

@@ -81,6 +81,7 @@ class ServeSettings:
         daemon_urls: the daemons of the backend ``static``.
         daemon_token: what they accept.
         isolation: what to do on a host that cannot isolate.
+        allow_background: whether commands may go on in the background, as jobs.
         environment: what the environment says.
         as_json: say where it listens as JSON.
     """
@@ -94,6 +95,7 @@ class ServeSettings:
     daemon_urls: tuple[str, ...] = ()
     daemon_token: str | None = field(default=None, repr=False)
     isolation: Literal["auto", "required", "none"] = "auto"
+    allow_background: bool = False
     environment: ToolExecutorSettings
     as_json: bool = False
 
@@ -143,6 +145,11 @@ def _add_backend_options(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="'required' refuses to run where commands cannot be isolated; see hermes-trio doctor",
     )
+    group.add_argument(
+        "--allow-background",
+        action="store_true",
+        help="commands may go on in the background, as jobs; static: the daemons must allow it, too",
+    )
 
 
 def _port(text: str) -> int:
@@ -172,6 +179,7 @@ def read_settings(arguments: argparse.Namespace) -> ServeSettings:
         daemon_urls=tuple(arguments.daemon_url or ()),
         daemon_token=read_token(arguments.daemon_token_file),
         isolation=arguments.isolation,
+        allow_background=arguments.allow_background,
         environment=environment,
         as_json=arguments.json,
     )
@@ -227,6 +235,7 @@ async def _open_server(settings: ServeSettings) -> AsyncIterator[ApiServer]:
         max_batch_size=environment.max_batch_size,
         allow_network=environment.allow_network,
         require_sandbox=settings.isolation == "required",
+        allow_background=settings.allow_background,
         tool_server_url=environment.tool_server_url,
         tool_server_token=environment.tool_server_token,
     )
@@ -254,7 +263,12 @@ async def _open_server(settings: ServeSettings) -> AsyncIterator[ApiServer]:
 def _backend(settings: ServeSettings) -> AbstractAsyncContextManager[Backend]:
     if settings.backend == "static":
         return open_static_backend(settings.daemon_urls, token=settings.daemon_token)
-    return open_local_backend(slots=settings.slots, daemons=settings.daemons, isolation=settings.isolation)
+    return open_local_backend(
+        slots=settings.slots,
+        daemons=settings.daemons,
+        isolation=settings.isolation,
+        daemon_options=["--allow-background"] if settings.allow_background else [],
+    )
 
 
 async def _tools(environment: ToolExecutorSettings) -> ToolRegistry:

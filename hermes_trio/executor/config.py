@@ -22,6 +22,8 @@ class ExecutorConfig:
         allow_network: whether commands may use the host's network. The model cannot change it.
         require_sandbox: refuse to run a command where the daemon cannot isolate it.
         require_stateful_sandbox: the same for stateful shells.
+        allow_background: whether a model may leave commands running in the background, as jobs. The daemon
+            must allow it, too.
         tool_server_url: base URL of a ToolServer for external tools; ``None``: there is none.
         tool_server_token: its bearer token.
         default_limit_s: seconds a call may run when neither the caller nor the model says so.
@@ -39,6 +41,7 @@ class ExecutorConfig:
     allow_network: bool = True
     require_sandbox: bool = False
     require_stateful_sandbox: bool = False
+    allow_background: bool = False
     tool_server_url: str | None = None
     tool_server_token: str | None = field(default=None, repr=False)
     default_limit_s: float = 30.0

@@ -14,6 +14,7 @@ from attrs import evolve, frozen
 from hermes_trio.backends.base import Backend
 from hermes_trio.errors import ClosedError, Provenance, UnavailableError
 from hermes_trio.executor.config import ExecutorConfig
+from hermes_trio.executor.jobs import JobMethods
 from hermes_trio.executor.options import CallOptions
 from hermes_trio.executor.plan import Plan, Refuse, RunHandler, RunInSlot, plan_call
 from hermes_trio.executor.quiet import QuietSlot, refused
@@ -37,6 +38,7 @@ from hermes_trio.slots.table import SlotTableStatistics
 from hermes_trio.telemetry.bus import DEFAULT_MAX_EVENTS, EventBus, Subscription
 from hermes_trio.telemetry.events import Snapshot
 from hermes_trio.telemetry.histogram import HistogramSnapshot, LogHistogram
+from hermes_trio.tools.background import with_background
 from hermes_trio.tools.calls import ToolCall, ToolResult
 from hermes_trio.tools.registry import ToolRegistry, default_registry
 from hermes_trio.tools.run import bounded, run_handler
@@ -71,7 +73,7 @@ class ExecutorStatistics:
 _STREAMING = frozenset({Operation.BASH, Operation.BASH_STATEFUL})
 
 
-class Executor(TransferMethods, WorkspaceMethods, TerminalMethods):
+class Executor(TransferMethods, WorkspaceMethods, TerminalMethods, JobMethods):
     """Runs tool calls. Made by :func:`open_executor`.
 
     Any number of tasks may call it at once. Calls of one trajectory run one after another, in the order in
@@ -230,20 +232,20 @@ class Executor(TransferMethods, WorkspaceMethods, TerminalMethods):
         quiet = QuietSlot(trajectory_id, execute=self._execute, reopen=self._reopen)
         self._quiet.setdefault(trajectory_id, set()).add(quiet)
         try:
-            await self._wait_quiet(trajectory_id)
+            quiet.jobs_killed = await self._wait_quiet(trajectory_id)
         except BaseException:
             quiet.reopen()
             raise
         return quiet
 
-    async def _wait_quiet(self, trajectory_id: str) -> None:
+    async def _wait_quiet(self, trajectory_id: str) -> int:
         if self._pool.is_idle(trajectory_id):
             await trio.lowlevel.checkpoint()
-            return
+            return 0
         record = CallRecord(operation=Operation.SLOT_QUIESCE, arguments={}, trajectory_id=trajectory_id)
         self._pool.submit(record)
         await self._answered(record)
-        check_quiesced(record.unwrap())
+        return check_quiesced(record.unwrap())
 
     # --- files: the road for `FileMethods` ----------------------------------------------------------------
 
@@ -556,7 +558,8 @@ async def open_executor(
     Args:
         backend: where the daemons are.
         config: settings; ``None``: the defaults.
-        tools: the tools that exist; ``None``: the default toolset.
+        tools: the tools that exist; ``None``: the default toolset. With ``config.allow_background``, the
+            executor's ``registry`` has the tool ``job`` beside them.
         chance: draws from [0, 1), for the jitter of reconnecting; seeded, a simulation can be replayed.
 
     Raises:
@@ -569,6 +572,8 @@ async def open_executor(
         backend, listener=pool, config=evolve(fleet_config(config), chance=chance), bus=bus
     ) as fleet:
         registry = default_registry() if tools is None else tools
+        if config.allow_background:
+            registry = with_background(registry)
         executor = Executor(registry=registry, config=config, pool=pool, fleet=fleet, bus=bus)
         try:
             yield executor

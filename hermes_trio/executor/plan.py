@@ -16,9 +16,11 @@ from attrs import frozen
 from hermes_trio.errors import Provenance
 from hermes_trio.executor.config import MAX_LIMIT_S, MIN_LIMIT_S, ExecutorConfig
 from hermes_trio.executor.file_plans import FILE_BUILDERS, Built
+from hermes_trio.executor.job_plans import about_job, start_job
 from hermes_trio.executor.options import CallOptions
 from hermes_trio.executor.usable import UnusableError, text_argument
 from hermes_trio.tools.arguments import argument_problems
+from hermes_trio.tools.background import JOB, SHELLS
 from hermes_trio.tools.calls import ToolCall, ToolResult
 from hermes_trio.tools.registry import ToolRegistry
 from hermes_trio.tools.tool import Tool
@@ -89,7 +91,7 @@ def plan_call(
         return refuse(call, text, Provenance.UNAVAILABLE)
     if tool.runs_in_slot and tool.runs_as not in _BUILDERS:
         return refuse(call, f"Unknown tool: {call.name}")
-    if tool.runs_as in _SHELLS and tool.runs_in_slot and call.arguments.get("background"):
+    if _wants_background(tool, call) and not config.allow_background:
         text = "terminal background execution is not supported in sandbox"
         return refuse(call, text, Provenance.DENIED)
     if problems:
@@ -105,13 +107,24 @@ def _in_slot(
     tool: Tool, call: ToolCall, config: ExecutorConfig, limit_s: float, options: CallOptions | None
 ) -> Plan:
     try:
-        operation, arguments, payload = _BUILDERS[tool.runs_as](call.arguments, config)
+        build = (
+            start_job if tool.runs_as in SHELLS and _wants_background(tool, call) else _BUILDERS[tool.runs_as]
+        )
+        operation, arguments, payload = build(call.arguments, config)
     except UnusableError as exc:
         return refuse(call, str(exc))
+    if options is not None and operation is Operation.JOB and options.environment:
+        arguments = {**arguments, "environment": dict(options.environment)}
     if options is not None and operation is Operation.BASH:
         arguments = {**arguments, **options.arguments()}
         payload = payload if options.stdin is None else options.stdin
     return RunInSlot(tool=tool, operation=operation, arguments=arguments, payload=payload, limit_s=limit_s)
+
+
+def _wants_background(tool: Tool, call: ToolCall) -> bool:
+    if not tool.runs_in_slot:
+        return False
+    return tool.runs_as == JOB.name or (tool.runs_as in SHELLS and bool(call.arguments.get("background")))
 
 
 def _limit(tool: Tool, call: ToolCall, *, asked_s: float | None, default_s: float) -> float:
@@ -201,13 +214,12 @@ def _clamped(arguments: Mapping[str, Any], name: str, default: float, lowest: fl
     return max(lowest, min(float(arguments.get(name, default)), highest))
 
 
-_SHELLS = frozenset({"bash", "terminal"})
-
 _BUILDERS: Mapping[str, Callable[[Mapping[str, Any], ExecutorConfig], Built]] = {
     "bash": _bash,
     "terminal": _bash,
     "bash_stateful": _bash_stateful,
     "terminal_stateful": _bash_stateful,
     "tmux": _tmux,
+    "job": about_job,
     **FILE_BUILDERS,
 }

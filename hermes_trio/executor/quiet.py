@@ -24,10 +24,14 @@ class QuietSlot:
 
     A verifier stands on it: whatever the agent left behind, a late task or a forgotten loop, is refused as
     ``denied`` until the slot is released or reopened.
+
+    Attributes:
+        jobs_killed: background jobs that ran, and were ended for the quiet.
     """
 
     def __init__(self, trajectory_id: str, *, execute: Execute, reopen: Callable[[QuietSlot], None]) -> None:
         self.trajectory_id = trajectory_id
+        self.jobs_killed = 0
         self._execute = execute
         self._reopen = reopen
 

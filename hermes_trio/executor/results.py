@@ -17,6 +17,7 @@ from hermes_trio.errors import (
     UnavailableError,
 )
 from hermes_trio.executor.file_results import FILE_COMPOSERS, Composer, error_for_model
+from hermes_trio.executor.job_results import compose_job
 from hermes_trio.tools.calls import ToolCall, ToolResult
 from hermes_trio.tools.streams import Streams
 from hermes_trio.wire.codec import structure_arguments
@@ -42,7 +43,7 @@ def result_of(
     if compose is not None and (success or result.segments):
         try:
             output, metadata = compose(call, result, arguments)
-        except (KeyError, TypeError, ValueError, RemoteProtocolError) as exc:
+        except (KeyError, TypeError, ValueError, RemoteProtocolError, InvalidInputError) as exc:
             text = f"the daemon's report on {operation} cannot be read: {exc!r}"
             return ToolResult(
                 success=False, error=text, uniq_id=call.uniq_id, provenance=Provenance.INTERNAL_ERROR
@@ -93,8 +94,8 @@ def cancelled_here(call: ToolCall) -> ToolResult:
     )
 
 
-def check_quiesced(result: Result) -> None:
-    """Whatever the daemon says but yes is no.
+def check_quiesced(result: Result) -> int:
+    """Whatever the daemon says but yes is no. How many background jobs were ended for it.
 
     Raises:
         SandboxLostError: the slot is gone, and the workspace with it.
@@ -102,7 +103,8 @@ def check_quiesced(result: Result) -> None:
     """
     match result.provenance:
         case Provenance.OK:
-            return
+            killed = result.data.get("jobs_killed", 0)
+            return killed if isinstance(killed, int) else 0
         case Provenance.SANDBOX_LOST:
             raise SandboxLostError(result.error)
         case _:
@@ -191,5 +193,6 @@ _COMPOSERS: Mapping[Operation, Composer] = {
     Operation.BASH: _compose_bash,
     Operation.BASH_STATEFUL: _compose_bash,
     Operation.TERMINAL: _compose_terminal,
+    Operation.JOB: compose_job,
     **FILE_COMPOSERS,
 }

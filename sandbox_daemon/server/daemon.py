@@ -53,6 +53,7 @@ async def run_daemon(config: DaemonConfig) -> None:
         uid_base=config.uid_base,
         limits=config.limits,
         warm_slots=config.warm_slots,
+        background=config.background,
     )
     for number in _STOP_SIGNALS:
         # What the receiver puts back at its end: a second signal must not kill us on the way out.

@@ -20,6 +20,8 @@ from hermes_trio.wire.operations import (
     BashArguments,
     DownloadArguments,
     EditFileArguments,
+    JobAction,
+    JobArguments,
     ListArguments,
     Operation,
     ReadFileArguments,
@@ -30,6 +32,7 @@ from hermes_trio.wire.operations import (
     SlotDiffReport,
     SlotForkArguments,
     SlotForked,
+    SlotQuiesced,
     SlotReleaseArguments,
     SlotReleased,
     SlotResetArguments,
@@ -76,8 +79,9 @@ class Operations:
 
         A release does not: it ends them. A question about them does not either.
         """
-        if call.operation == Operation.TERMINAL:  # keys and looks are for what runs meanwhile
-            return call.lease is not None and call.arguments.get("action") == TerminalAction.START
+        start = _STARTS.get(call.operation)
+        if start is not None:  # keys and looks are for what runs meanwhile
+            return call.lease is not None and call.arguments.get("action") == start
         return call.lease is not None and call.operation not in _OUT_OF_TURN
 
     @staticmethod
@@ -148,8 +152,7 @@ class Operations:
         return _report(SlotReleased(state=state))
 
     async def _quiesce(self, call: Call) -> Outcome:
-        await self._pool.quiesce(self._lease(call))
-        return Outcome()
+        return _report(SlotQuiesced(jobs_killed=await self._pool.quiesce(self._lease(call))))
 
     async def _status(self, call: Call) -> Outcome:
         _checked(SlotStatusArguments, call)
@@ -197,6 +200,9 @@ class Operations:
         arguments = _checked(TerminalArguments, call)
         return await self._pool.terminal(self._lease(call), arguments, data=call.payload)
 
+    async def _job(self, call: Call) -> Outcome:
+        return await self._pool.job(self._lease(call), _checked(JobArguments, call), data=call.payload)
+
     async def _read_file(self, call: Call) -> Outcome:
         return await self._pool.read_file(self._lease(call), _checked(ReadFileArguments, call))
 
@@ -237,6 +243,9 @@ class Operations:
 
 _OUT_OF_TURN = frozenset({Operation.SLOT_RELEASE, Operation.SLOT_STATUS})
 
+_STARTS: Mapping[str, str] = {Operation.TERMINAL: TerminalAction.START, Operation.JOB: JobAction.START}
+"""Operations of which only this action takes its turn."""
+
 _HANDLERS: Mapping[str, Callable[[Operations, Call], Awaitable[Outcome]]] = {
     Operation.SLOT_ACQUIRE: Operations._acquire,
     Operation.SLOT_RELEASE: Operations._release,
@@ -249,6 +258,7 @@ _HANDLERS: Mapping[str, Callable[[Operations, Call], Awaitable[Outcome]]] = {
     Operation.BASH: Operations._bash,
     Operation.BASH_STATEFUL: Operations._bash_stateful,
     Operation.TERMINAL: Operations._terminal,
+    Operation.JOB: Operations._job,
     Operation.READ_FILE: Operations._read_file,
     Operation.WRITE_FILE: Operations._write_file,
     Operation.EDIT_FILE: Operations._edit_file,

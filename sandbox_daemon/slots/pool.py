@@ -80,6 +80,7 @@ class SlotPoolConfig:
         limits: bounds of each slot.
         warm_slots: how many are kept ready while nobody wants them; ``None``: all. The others cost no memory,
             and whoever gets one waits until it is started, some ten milliseconds.
+        background: whether a slot may run jobs in the background of its calls.
     """
 
     slots: int
@@ -88,6 +89,7 @@ class SlotPoolConfig:
     uid_base: int = DEFAULT_BASE
     limits: SlotLimits = field(factory=SlotLimits)
     warm_slots: int | None = None
+    background: bool = False
 
 
 @frozen(kw_only=True)
@@ -122,6 +124,7 @@ class SlotPool(WorkspaceMethods, SessionMethods):
             network=config.network,
             cuts_network=cuts_network(isolation),
             limits=config.limits,
+            background=config.background,
         )
         self._site = site
         self._nursery = nursery
@@ -234,6 +237,7 @@ class SlotPool(WorkspaceMethods, SessionMethods):
         elif not reset:
             async with self._cells[lease.slot].turn:  # whoever was inside has been cancelled, and is gone
                 await self._end_sessions(self._cells[lease.slot])
+                self._cells[lease.slot].sessions.jobs.forget()
         await trio.lowlevel.checkpoint()
 
     async def _end_sessions(self, cell: Cell) -> None:
@@ -473,15 +477,15 @@ class SlotPool(WorkspaceMethods, SessionMethods):
         turn = self._turn(lease)
         return await run_download(turn, arguments, limit_s=limit_s, limits=self._config.limits, sink=sink)
 
-    async def quiesce(self, lease: Lease) -> None:
-        """Returns when nothing runs in the slot any more.
+    async def quiesce(self, lease: Lease) -> int:
+        """Returns when nothing runs in the slot any more: how many background jobs were ended for it.
 
         Cancellation: atomic.
 
         Raises:
             StaleLeaseError: the lease is not good.
         """
-        await run_quiesce(self._turn(lease))
+        return await run_quiesce(self._turn(lease))
 
     def status(self, lease: Lease) -> SlotStatusReport:
         """What runs in the slot now.

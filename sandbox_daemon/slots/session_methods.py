@@ -1,18 +1,26 @@
-"""The pool's operations on what outlives calls: the stateful shell and the terminals."""
+"""The pool's operations on what outlives calls: the stateful shell, the terminals and the jobs."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
 from hermes_trio.wire.frames import Lease, SlotId
-from hermes_trio.wire.operations import StatefulArguments, TerminalAction, TerminalArguments
+from hermes_trio.wire.operations import (
+    JobAction,
+    JobArguments,
+    StatefulArguments,
+    TerminalAction,
+    TerminalArguments,
+)
 from sandbox_daemon.process.command import Sink
 from sandbox_daemon.process.outcome import Outcome
 from sandbox_daemon.slots.cell import Cell
+from sandbox_daemon.slots.jobs import check_job, run_job, run_start_job
 from sandbox_daemon.slots.requests import BadRequestError
 from sandbox_daemon.slots.stateful import run_stateful
 from sandbox_daemon.slots.table import SlotTable
@@ -78,12 +86,38 @@ class SessionMethods(ABC):
             self._network_wanted = arguments.allow_network and self._config.network
             turn = self._turn(lease)
             return await run_start(turn, self._terms, arguments, nursery=self._nursery)
+        return await self._beside(lease, partial(run_terminal, action=action, arguments=arguments, data=data))
+
+    async def job(self, lease: Lease, arguments: JobArguments, *, data: bytes = b"") -> Outcome:
+        """Does one thing with the background jobs of the slot. Nothing but a start waits for its calls.
+
+        Quiesce, reset and release end all jobs.
+
+        Cancellation: abandons; a job that was started stays, what was sent to one is sent.
+
+        Raises:
+            StaleLeaseError: the lease is not good; nothing was done.
+        """
+        try:
+            action = check_job(arguments, data)
+        except BadRequestError as error:
+            await trio.lowlevel.checkpoint()
+            return error.outcome
+        if action is JobAction.START:
+            self._network_wanted = arguments.allow_network and self._config.network
+            return await run_start_job(self._turn(lease), self._terms, arguments, nursery=self._nursery)
+        terms = self._terms
+        work = partial(run_job, terms=terms, action=action, arguments=arguments, data=data)
+        return await self._beside(lease, work)
+
+    async def _beside(self, lease: Lease, work: Callable[[Cell], Awaitable[Outcome]]) -> Outcome:
+        """Beside the slot's calls, until the lease is given back."""
         self._table.check(lease)
         scopes = self._scopes.setdefault(lease.slot, set())
         with trio.CancelScope() as scope:
             scopes.add(scope)
             try:
-                return await run_terminal(self._cells[lease.slot], action, arguments, data=data)
+                return await work(self._cells[lease.slot])
             finally:
                 scopes.discard(scope)
         return RELEASED

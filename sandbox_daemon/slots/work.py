@@ -50,12 +50,14 @@ class Terms:
         network: whether a call that asks for the network gets the host's.
         cuts_network: whether a call that does not is kept off it.
         limits: of each slot.
+        background: whether jobs may be started.
     """
 
     level: Level
     network: bool
     cuts_network: bool
     limits: SlotLimits
+    background: bool = False
 
 
 async def run_bash(
@@ -171,12 +173,13 @@ async def _answer_within(cell: Cell, asking: Awaitable[Message]) -> Message:
     raise AgentLostError(f"no answer about a file within {FILE_LIMIT_S} s")
 
 
-async def run_quiesce(turn: Turn) -> None:
+async def run_quiesce(turn: Turn) -> int:
     """See :meth:`SlotPool.quiesce`.
 
     Cancellation: atomic.
     """
     async with turn as cell:
+        jobs = len(cell.sessions.jobs.running)
         # Every call ends with a sweep, so once the sessions are gone the turn is the proof; the survey is
         # there to see a bug of ours.
         with contextlib.suppress(AgentLostError, AgentStartError):
@@ -187,6 +190,8 @@ async def run_quiesce(turn: Turn) -> None:
             if processes:
                 logger.error("%s: %d processes outlived their call", cell.slot, processes)
                 await cell.stop()
+        return jobs
+    return 0
 
 
 def lost(cell: Cell, error: Exception) -> Outcome:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import trio
 from attrs import define, field
 
+from sandbox_daemon.terminal.jobbook import JobBook
 from sandbox_daemon.terminal.pty import Terminal
 from sandbox_daemon.terminal.shell import StatefulShell
 
@@ -24,6 +25,7 @@ class SessionBook:
     ended: str = ""
     terminals: dict[str, Terminal] = field(factory=dict)
     """By name; those that are over stay until they are stopped, or one of their name is started."""
+    jobs: JobBook = field(factory=JobBook)
 
     @property
     def alive(self) -> bool:
@@ -31,18 +33,18 @@ class SessionBook:
         sessions = [terminal.session for terminal in self.terminals.values()]
         if self.shell is not None:
             sessions.append(self.shell.session)
-        return any(not session.gone.is_set() for session in sessions)
+        return self.jobs.alive or any(not session.gone.is_set() for session in sessions)
 
     async def end_all(self, why: str) -> bool:
         """Ends every session. False: something is not shown dead; kill the slot.
 
-        Cancellation: shielded, at most 0.5 s for each session.
+        Cancellation: shielded, at most 0.5 s for each session, and for all jobs together.
         """
         await trio.lowlevel.cancel_shielded_checkpoint()
-        shown = True
+        shown = await self.jobs.end_all(why)
         if self.shell is not None:
             self.ended = why
-            shown = await self.end_shell()
+            shown = await self.end_shell() and shown
         for name in list(self.terminals):
             shown = await self.end_terminal(name) and shown
         return shown
@@ -81,3 +83,4 @@ class SessionBook:
         for terminal in self.terminals.values():
             terminal.close()
         self.terminals.clear()
+        self.jobs.forget()

@@ -11,7 +11,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import select
 import struct
 import tempfile
 import termios
@@ -28,15 +27,16 @@ from sandbox_daemon.process.command import Exit
 from sandbox_daemon.process.link import AgentLink
 from sandbox_daemon.process.outcome import AgentLostError
 from sandbox_daemon.terminal.asciicast import CastWriter, whole_lines
+from sandbox_daemon.terminal.pace import PacedReader
 from sandbox_daemon.terminal.ring import ByteRing
 from sandbox_daemon.terminal.screen import Emulator, ScreenShot
 from sandbox_daemon.terminal.session import Session, start_session
+from sandbox_daemon.terminal.writer import SlotWriter
 
 RING_BYTES: Final = 256 * 1024
 EMULATED_BYTES: Final = 128 * 1024
 """Of what came since the last look, the last so many bytes are emulated: some hundred screens of text."""
 RECORDING_BYTES: Final = 16 * 1024 * 1024
-_WINDOW_S: Final = 0.1
 _BYTES_PER_WINDOW: Final = 1024 * 1024
 _SETTLED_S: Final = 0.1
 _PIECE_BYTES: Final = 4096
@@ -44,9 +44,6 @@ _TIOCGSID: Final = 0x5429
 """asm-generic/ioctls.h; Python does not name it."""
 _QUERIES: Final = (b"\x1b[6n", b"\x1b[5n", b"\x1b[c", b"\x1b[0c")
 _CONTROLS: Final = protocol.pack_environment({"TERM": "xterm-256color", "COLORTERM": "truecolor"})
-
-_chunk = bytearray(64 * 1024)
-_view = memoryview(_chunk)
 
 
 class Terminal:
@@ -59,7 +56,7 @@ class Terminal:
         self.columns, self.rows = columns, rows
         self.output = ByteRing(RING_BYTES)
         self._master = master
-        self._writer = os.dup(master)
+        self._writer = SlotWriter(session.link, os.dup(master), session.over)
         self._nursery = nursery
         self._link = session.link
         self._emulator = Emulator(columns=columns, rows=rows)
@@ -67,7 +64,6 @@ class Terminal:
         self.skipped_bytes = 0
         self.followed = 0  # byte of the recording up to which a follower has it
         self._looking = trio.Lock()
-        self._writing = trio.Lock()
         self._news = trio.Event()
         self._began = time.monotonic()
         self._cast = CastWriter(
@@ -75,11 +71,12 @@ class Terminal:
         )
         self._recording = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - closed by `close`
         self._recording.write(self._cast.header)
-        self._window = (0.0, 0)
         self._asked = False
         self._closed = False
         session.on_end = self._tell
-        self._link.watch(master, self._read)
+        self._reader = PacedReader(
+            self._link, master, self._heard, bytes_per_window=_BYTES_PER_WINDOW, nursery=nursery
+        )
 
     def __repr__(self) -> str:
         state = "over" if self.is_over else "up"
@@ -98,39 +95,14 @@ class Terminal:
 
     # --- output -------------------------------------------------------------------------------------------
 
-    def _read(self) -> None:
-        try:
-            size = os.readv(self._master, [_chunk])
-        except BlockingIOError:
-            return
-        except OSError:  # EIO: nobody has the other end open any more
-            size = 0
-        if size == 0:
-            self._link.unwatch(self._master)
-            return
-        data = bytes(_view[:size])
+    def _heard(self, view: memoryview) -> None:
+        data = bytes(view)
         self.output.feed(data)
         self._record(self._cast.output(time.monotonic() - self._began, data))
         if any(query in data for query in _QUERIES) and not self._asked:
             self._asked = True
             self._nursery.start_soon(self._answer_queries, name="answers of a terminal")
         self._tell()
-        self._slow_down(size)
-
-    def _slow_down(self, size: int) -> None:
-        began, taken = self._window
-        now = trio.current_time()
-        if now - began > _WINDOW_S:
-            began, taken = now, 0
-        self._window = (began, taken + size)
-        if taken + size > _BYTES_PER_WINDOW:
-            self._link.unwatch(self._master)
-            self._nursery.start_soon(self._read_on, began + _WINDOW_S, name="rest of a terminal")
-
-    async def _read_on(self, at: float) -> None:
-        await trio.sleep_until(at)
-        if not self._closed and self._link.lost is None:
-            self._link.watch(self._master, self._read)
 
     async def _answer_queries(self) -> None:
         self._asked = False
@@ -212,7 +184,7 @@ class Terminal:
                 replies = await trio.to_thread.run_sync(self._emulator.feed, data)
                 if replies and not self.is_over:
                     with contextlib.suppress(OSError):
-                        os.write(self._writer, replies)
+                        self._writer.write_nowait(replies)
 
     async def resize(self, *, columns: int, rows: int) -> None:
         """The program is told by SIGWINCH.
@@ -241,47 +213,17 @@ class Terminal:
 
         Cancellation: abandons; what was taken is typed.
         """
-        view = memoryview(data)
-        async with self._writing:
-            while view and not self.is_over:
-                try:
-                    view = view[os.write(self._writer, view[:_PIECE_BYTES]) :]
-                except BlockingIOError:
-                    await self._wait_writable()
-                except OSError as error:
-                    if error.errno != errno.EIO:
-                        raise
-                    break
-                else:
-                    await trio.lowlevel.checkpoint()
-        return len(data) - len(view)
-
-    async def _wait_writable(self) -> None:
-        ready = trio.Event()
-        self._link.watch(self._writer, ready.set, events=select.EPOLLOUT)
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(_set_after, self.session.over, ready)
-                await ready.wait()
-                nursery.cancel_scope.cancel()
-        finally:
-            self._link.unwatch(self._writer)
+        return await self._writer.send(data)
 
     def close(self) -> None:
         """Gives up everything. Only once it is over."""
         if self._closed:
             return
         self._closed = True
-        self._link.unwatch(self._master)
-        self._link.unwatch(self._writer)
+        self._reader.stop()
         os.close(self._master)
-        os.close(self._writer)
+        self._writer.close()
         self._recording.close()
-
-
-async def _set_after(first: trio.Event, then: trio.Event) -> None:
-    await first.wait()
-    then.set()
 
 
 async def start_terminal(

@@ -31,12 +31,14 @@ class Session:
         report: how the leader ended; ``None`` while it lives, and when the slot's agent was lost.
         over: set when the leader has ended, or the agent was lost.
         gone: set when nothing of the session lives, as far as can be known.
+        has_group: whether its processes can be told from the rest of the slot.
     """
 
     def __init__(self, link: AgentLink, call_id: int, groups: SlotGroup, group: CallGroup | None) -> None:
         self._link = link
         self._groups = groups
         self._group = group
+        self.has_group = group is not None
         self.call_id = call_id
         self.report: Exit | Refusal | None = None
         self.over = trio.Event()

@@ -28,6 +28,7 @@ from hermes_trio.wire.operations.files import (
     WriteFileArguments,
     WriteFileReport,
 )
+from hermes_trio.wire.operations.jobs import JOB_SIGNALS, JobAction, JobArguments, JobListReport, JobReport
 from hermes_trio.wire.operations.names import Operation
 from hermes_trio.wire.operations.slots import (
     NO_ROOM,
@@ -39,6 +40,7 @@ from hermes_trio.wire.operations.slots import (
     SlotDiffReport,
     SlotForkArguments,
     SlotForked,
+    SlotQuiesced,
     SlotReleaseArguments,
     SlotReleased,
     SlotResetArguments,
@@ -49,6 +51,7 @@ from hermes_trio.wire.operations.slots import (
 from hermes_trio.wire.operations.terminals import TerminalAction, TerminalArguments, TerminalReport
 
 __all__ = [
+    "JOB_SIGNALS",
     "NO_ROOM",
     "BaseBuildArguments",
     "BaseReport",
@@ -59,6 +62,10 @@ __all__ = [
     "EditFileArguments",
     "EditFileReport",
     "FileFailure",
+    "JobAction",
+    "JobArguments",
+    "JobListReport",
+    "JobReport",
     "ListArguments",
     "ListReport",
     "Operation",
@@ -73,6 +80,7 @@ __all__ = [
     "SlotDiffReport",
     "SlotForkArguments",
     "SlotForked",
+    "SlotQuiesced",
     "SlotReleaseArguments",
     "SlotReleased",
     "SlotResetArguments",

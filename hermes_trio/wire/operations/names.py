@@ -13,7 +13,7 @@ class Operation(StrEnum):
     SLOT_RELEASE = "slot.release"
     """Gives a slot back; idempotent. Result data: :class:`SlotReleased`."""
     SLOT_QUIESCE = "slot.quiesce"
-    """Answered when nothing runs in the slot any more."""
+    """Answered when nothing runs in the slot any more. Result data: :class:`SlotQuiesced`."""
     SLOT_FORK = "slot.fork"
     """Slots for other trajectories, with copies of this one's workspace. Result data: :class:`SlotForked`."""
     SLOT_RESET = "slot.reset"
@@ -35,6 +35,10 @@ class Operation(StrEnum):
     TERMINAL = "terminal"
     """A program on a pseudo-terminal. Keys are the payload of ``send``, or named. Several calls may be under
     way at once: only ``start`` waits for its turn. Result data: :class:`TerminalReport`."""
+    JOB = "job"
+    """A command in the background. What is typed is the payload of ``input``. Several calls may be under way
+    at once: only ``start`` waits for its turn. Result data: :class:`JobReport`, of a ``list``
+    :class:`JobListReport`."""
 
     READ_FILE = "read_file"
     """Result data: :class:`ReadFileReport`; one segment: the content."""

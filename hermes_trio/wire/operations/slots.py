@@ -35,6 +35,13 @@ class SlotReleased:
 
 
 @frozen(kw_only=True)
+class SlotQuiesced:
+    """``jobs_killed``: how many background jobs ran, and were ended."""
+
+    jobs_killed: int = 0
+
+
+@frozen(kw_only=True)
 class SlotStatusArguments:
     """No fields: the lease says which slot."""
 
