@@ -5,6 +5,7 @@ Everything here is synchronous; "carrying" is handing one side's bytes to the ot
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from hermes_trio.errors import Provenance
@@ -29,10 +30,12 @@ def read_hello(executor: Session) -> Hello:
     return hello
 
 
-def new_daemon(hello: Hello, *, epoch: int = 7, limits: Limits = SMALL_LIMITS) -> Session:
+def new_daemon(
+    hello: Hello, *, epoch: int = 7, limits: Limits = SMALL_LIMITS, features: Sequence[str] = ("bash",)
+) -> Session:
     """A daemon's side that has not answered yet."""
     return Session.for_daemon(
-        hello, epoch=Epoch(epoch), limits=limits, features=("bash",), slots=4, isolation={"level": "ns"}
+        hello, epoch=Epoch(epoch), limits=limits, features=features, slots=4, isolation={"level": "ns"}
     )
 
 

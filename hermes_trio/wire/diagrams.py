@@ -82,6 +82,7 @@ _TYPES = {
     "SessionId": "text",
     "SlotId": "text",
     "Stream": "[stream](#streams)",
+    "Traceparent": "[traceparent](#traces)",
     "bool": "boolean",
     "bytes": "payload",
     "str": "text",

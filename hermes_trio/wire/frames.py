@@ -21,12 +21,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, NewType
+from typing import Any, Final, NewType
 
 from attrs import field, frozen
 
 from hermes_trio.errors import Provenance
-from hermes_trio.wire.ranges import Count, Positive, PositiveSeconds, Seconds
+from hermes_trio.wire.ranges import Count, Positive, PositiveSeconds, Seconds, Traceparent
 
 PROTOCOL_VERSION = 1
 """Raised when a frame changes its meaning. Additions are negotiated by ``features`` instead."""
@@ -38,6 +38,10 @@ seen is therefore all the memory that is needed to know a call that has come and
 SlotId = NewType("SlotId", str)
 Epoch = NewType("Epoch", int)
 """One life of a daemon on its data directory; grows with every start."""
+
+
+TRACEPARENT_FEATURE: Final = "traceparent"
+"""Who announces it takes the field of that name in calls."""
 
 
 class ErrorCode(StrEnum):
@@ -210,6 +214,8 @@ class Call:
     """Bytes of output frames the caller is ready for at once. 0: answer in the result only."""
     again: bool = False
     """The first call of a slot since the worker was too busy for one: those sent back come in order now."""
+    traceparent: Traceparent | None = None
+    """The span that asks, as W3C Trace Context writes it. Only for a daemon with this feature."""
     payload: bytes = b""
     """Small input that travels along, for instance standard input."""
 

@@ -33,6 +33,7 @@ from hermes_trio.errors import LocalProtocolError, Provenance
 from hermes_trio.wire.carrier import Carrier, Event, SessionReset
 from hermes_trio.wire.faults import MAX_REASON_CHARACTERS
 from hermes_trio.wire.frames import (
+    TRACEPARENT_FEATURE,
     Accepted,
     Call,
     CallId,
@@ -54,7 +55,7 @@ from hermes_trio.wire.frames import (
     SessionId,
     Stream,
 )
-from hermes_trio.wire.ranges import MAX_INTEGER
+from hermes_trio.wire.ranges import MAX_INTEGER, TRACEPARENT
 from hermes_trio.wire.transitions import LINK_TABLE, CallState, LinkState, Role
 
 __all__ = ["CallState", "Event", "LinkState", "Role", "Session", "SessionReset"]
@@ -189,6 +190,7 @@ class Session(Carrier):
         limit_s: float | None = None,
         output_credit: int = 0,
         again: bool = False,
+        traceparent: str | None = None,
         payload: bytes = b"",
     ) -> CallId:
         """Offer a call.
@@ -201,6 +203,7 @@ class Session(Carrier):
             limit_s: seconds it may run once started; ``None``: no limit.
             output_credit: bytes of output frames that are welcome at once.
             again: it is the first of those that a busy worker has sent back.
+            traceparent: the span that asks; left out where the peer has not announced that it takes one.
             payload: input that travels along.
 
         Returns:
@@ -221,10 +224,18 @@ class Session(Carrier):
                 limit_s=None if limit_s is None else _seconds("limit_s", limit_s, zero=False),
                 output_credit=_count("output_credit", output_credit),
                 again=again,
+                traceparent=self._traceparent(traceparent),
                 payload=payload,
             )
         )
         return call_id
+
+    def _traceparent(self, told: str | None) -> str | None:
+        if told is None or TRACEPARENT_FEATURE not in self.peer_features:
+            return None
+        if not TRACEPARENT.fits(told):
+            raise LocalProtocolError(f"traceparent must be {TRACEPARENT.like}")
+        return told
 
     def cancel(self, call_id: CallId, reason: str = "") -> None:
         """End a call; its result says when it is gone. Never refused for want of room.

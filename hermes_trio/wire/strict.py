@@ -14,7 +14,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, cast
 
-from hermes_trio.wire.ranges import MAX_INTEGER, Between, Finite
+from hermes_trio.wire.ranges import MAX_INTEGER, Between, Finite, Written
 
 Reader = Callable[[Any, Any], Any]
 
@@ -110,9 +110,26 @@ def seconds_reader(bounds: Finite) -> Reader:
     return read_seconds
 
 
-def bounds_reader(bounds: Between | Finite) -> Reader:
-    """Make the reader of a number with its bounds."""
-    return integer_reader(bounds) if isinstance(bounds, Between) else seconds_reader(bounds)
+def written_reader(written: Written) -> Reader:
+    """Make a reader of texts that are written in one way."""
+
+    def read_written(value: Any, _: Any) -> str:
+        if written.fits(read_text(value, None)):
+            return cast(str, value)
+        raise ValueError(f"must be {written.like}")
+
+    return read_written
+
+
+def bounds_reader(bounds: Between | Finite | Written) -> Reader:
+    """Make the reader of a value with its bounds."""
+    match bounds:
+        case Between():
+            return integer_reader(bounds)
+        case Finite():
+            return seconds_reader(bounds)
+        case Written():
+            return written_reader(bounds)
 
 
 def read_choice(value: Any, choices: type[StrEnum]) -> StrEnum:

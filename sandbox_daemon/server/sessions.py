@@ -17,7 +17,7 @@ from hermes_trio.errors import BrokenLinkError, RemoteProtocolError
 from hermes_trio.link.background import open_background_nursery
 from hermes_trio.link.message import MessageLink
 from hermes_trio.wire.faults import PeerFault
-from hermes_trio.wire.frames import ErrorCode, Hello, SessionId
+from hermes_trio.wire.frames import TRACEPARENT_FEATURE, ErrorCode, Hello, SessionId
 from hermes_trio.wire.session import Session
 from sandbox_daemon.server.greeting import read_hello, say_why
 from sandbox_daemon.server.host import Host
@@ -105,7 +105,7 @@ class Sessions:
             hello,
             epoch=host.epoch,
             limits=host.limits,
-            features=OFFERED,
+            features=(*OFFERED, TRACEPARENT_FEATURE),
             slots=host.slots,
             isolation=host.isolation,
         )

@@ -43,6 +43,7 @@ from hermes_trio.wire.session import LinkState, Session, SessionReset
 pytestmark = pytest.mark.slow
 
 LIMITS = Limits(max_message_bytes=4096, max_calls=3, window_frames=6, window_bytes=8192)
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 LEASE = Lease(slot=SlotId("s"), epoch=1)
 ID = CallId(1)
 HELLO = Hello(protocol=1, session_id=SessionId("s"), epoch=None, received=0, limits=LIMITS)
@@ -59,7 +60,7 @@ VOCABULARY: tuple[Frame, ...] = (
     Goodbye(),
     Error(code=ErrorCode.BUSY, message=""),
     Call(call_id=ID, operation="x", arguments={}, output_credit=5),
-    Call(call_id=CallId(2), operation="x", arguments={"a": [1]}),
+    Call(call_id=CallId(2), operation="x", arguments={"a": [1]}, traceparent=TRACEPARENT),
     Cancel(call_id=ID),
     Input(call_id=ID, offset=0, payload=b"ab"),
     Credit(call_id=ID, limit_bytes=9),
@@ -79,6 +80,7 @@ names = st.sampled_from(
         "limits",
         "lease",
         "arguments",
+        "traceparent",
         "payload",
         "nonce",
         "offset",

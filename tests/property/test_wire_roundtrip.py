@@ -37,6 +37,12 @@ limits = st.builds(
 )
 leases = st.builds(f.Lease, slot=text, epoch=count)
 features = st.lists(text, max_size=3).map(tuple)
+traceparents = st.builds(
+    "00-{:032x}-{:016x}-{:02x}".format,
+    st.integers(1, 2**128 - 1),
+    st.integers(1, 2**64 - 1),
+    st.integers(0, 255),
+)
 seconds = st.floats(min_value=0, exclude_min=True, allow_infinity=False, allow_nan=False)
 
 
@@ -94,6 +100,8 @@ BY_TYPE: dict[type, st.SearchStrategy[Any]] = {
         trajectory_id=text,
         limit_s=st.none() | seconds,
         output_credit=count,
+        again=st.booleans(),
+        traceparent=st.none() | traceparents,
         payload=payload,
     ),
     f.Cancel: st.builds(f.Cancel, call_id=positive, reason=text),

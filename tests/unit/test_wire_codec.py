@@ -25,6 +25,7 @@ from hermes_trio.wire.operations import BashArguments, BashReport, ReadFileArgum
 
 BIG = 1 << 22
 ONE = f.CallId(1)
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 CASES: list[tuple[int | None, f.Frame, str, bytes]] = [
     (None, f.Ack(received=3), '{"type":"ack","received":3}', b""),
@@ -80,11 +81,12 @@ CASES: list[tuple[int | None, f.Frame, str, bytes]] = [
             trajectory_id="t-1",
             limit_s=1.5,
             output_credit=10,
+            traceparent=TRACEPARENT,
             payload=b"stdin",
         ),
         '{"type":"call","seq":1,"call_id":1,"operation":"bash",'
         '"arguments":{"command":"ls","nested":[1,{"a":null}]},"lease":{"slot":"slot-1","epoch":3},'
-        '"trajectory_id":"t-1","limit_s":1.5,"output_credit":10}',
+        f'"trajectory_id":"t-1","limit_s":1.5,"output_credit":10,"traceparent":"{TRACEPARENT}"}}',
         b"stdin",
     ),
     (
@@ -270,6 +272,19 @@ REFUSED = [
     ("{" + CALL + ',"call_id":1,"limit_s":true}', "call.limit_s", "must be a finite number"),
     ("{" + CALL + ',"call_id":1,"lease":{"slot":"s","epoch":"1"}}', "call.lease.epoch", "an integer"),
     ("{" + CALL + ',"call_id":1,"payload":"abc"}', "call.payload", "behind the header"),
+    *(
+        ("{" + CALL + f',"call_id":1,"traceparent":{told}}}', "call.traceparent", why)
+        for told, why in (
+            ("7", "must be text, not an integer"),
+            ('""', "must be a W3C traceparent"),
+            (f'"{TRACEPARENT.upper()}"', "must be a W3C traceparent"),
+            (f'"{TRACEPARENT}\\n"', "must be a W3C traceparent"),
+            (f'"{TRACEPARENT}{TRACEPARENT * 1000}"', "must be a W3C traceparent"),
+            (f'"01{TRACEPARENT[2:]}"', "must be a W3C traceparent"),
+            (f'"00-{"0" * 32}-b7ad6b7169203331-01"', "must be a W3C traceparent"),
+            (f'"00-{"a" * 32}-{"0" * 16}-01"', "must be a W3C traceparent"),
+        )
+    ),
     (
         '{"type":"call","seq":1,"call_id":1,"operation":"x","arguments":[]}',
         "call.arguments",

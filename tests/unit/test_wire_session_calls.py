@@ -13,6 +13,7 @@ from hermes_trio.testing.sessions import (
     carry,
     ended,
     frames_of,
+    meet,
     new_executor,
     offered,
     pair,
@@ -20,6 +21,7 @@ from hermes_trio.testing.sessions import (
 )
 from hermes_trio.wire.codec import encode_frame
 from hermes_trio.wire.frames import (
+    TRACEPARENT_FEATURE,
     Accepted,
     Ack,
     Call,
@@ -378,3 +380,34 @@ def test_the_number_of_calls_under_way_is_bounded() -> None:
     daemon.result(ONE, Provenance.OK)
     carry(daemon, executor)
     assert executor.call_room() == 1
+
+
+# --- extensions -------------------------------------------------------------------------------------------
+
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+def test_a_traceparent_goes_to_a_daemon_that_takes_one() -> None:
+    """It announced the feature."""
+    executor = new_executor()
+    daemon = meet(executor, features=("bash", TRACEPARENT_FEATURE))
+    executor.call("bash", {}, traceparent=TRACEPARENT)
+    (call,) = carry(executor, daemon)
+    assert isinstance(call, Call)
+    assert call.traceparent == TRACEPARENT
+
+
+def test_a_traceparent_is_kept_from_a_daemon_that_does_not_know_the_field() -> None:
+    """One of before would end the link for an unknown field; not even the name is in the bytes."""
+    executor, _ = pair()
+    executor.call("bash", {}, traceparent=TRACEPARENT)
+    assert b"traceparent" not in executor.data_to_send()
+
+
+def test_a_traceparent_that_is_none_is_refused_before_it_is_sent() -> None:
+    """And changes nothing."""
+    executor = new_executor()
+    meet(executor, features=(TRACEPARENT_FEATURE,))
+    with pytest.raises(LocalProtocolError, match="traceparent must be a W3C traceparent"):
+        executor.call("bash", {}, traceparent="00-zz")
+    assert executor.call("bash", {}) == ONE
