@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 import trio
 
 from hermes_trio.errors import HermesTrioError, InvalidInputError
+from hermes_trio.telemetry.options import read_telemetry, telemetry
 from sandbox_daemon.config import DaemonConfig, config_from
 from sandbox_daemon.isolation.levels import Policy, as_json
 from sandbox_daemon.isolation.probe import probe
@@ -23,12 +23,12 @@ EXIT_ENVIRONMENT = 3
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the daemon; returns the exit code. 2: bad input; 3: the host lacks something."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        _options, config = config_from(arguments)
-        if config is None:
-            return _print_probe()
-        _run(config)
+        options, config = config_from(arguments)
+        with telemetry(read_telemetry(options)):
+            if config is None:
+                return _print_probe()
+            _run(config)
     except InvalidInputError as exc:
         return _complain(exc, EXIT_BAD_INPUT)
     except (HermesTrioError, OSError) as exc:

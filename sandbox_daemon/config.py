@@ -10,6 +10,7 @@ from pathlib import Path
 from attrs import field, frozen
 
 from hermes_trio.errors import InvalidInputError
+from hermes_trio.telemetry.options import add_telemetry_options
 from sandbox_daemon.isolation.levels import Policy
 from sandbox_daemon.isolation.policy import SlotLimits
 from sandbox_daemon.isolation.uids import DEFAULT_BASE
@@ -112,6 +113,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--heartbeat-s", type=float, default=5.0, help="how often to prove to executors that we live (5)")
     add("--dead-after-s", type=float, default=20.0, help="seconds of silence that end a link (20)")
     add("--exit-with-stdin", action="store_true", help="stop when standard input ends (for parents)")
+    add_telemetry_options(parser, level="info")
     add("--probe", action="store_true", help="print what this host can isolate, as JSON, and exit")
     add("--json", action="store_true", help="with --probe: JSON (it always is)")
     return parser

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -36,10 +35,11 @@ from hermes_trio.agents.telling import RunTelling
 from hermes_trio.errors import HermesTrioError, Provenance
 from hermes_trio.models.parsers import ToolCallParser
 from hermes_trio.telemetry.bus import bus_of
+from hermes_trio.telemetry.log import get_logger
 from hermes_trio.tools.calls import ToolCall, ToolResult
 from hermes_trio.tools.registry import ToolRegistry
 
-_log = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 @frozen(kw_only=True)
@@ -143,7 +143,7 @@ class Run:
             return ModelFailed(str(error))
         except Exception as error:
             # The boundary to whatever was passed as a model: its crash ends this trajectory only.
-            _log.exception("the model failed")
+            logger.exception("the model failed")
             return ModelFailed(f"{type(error).__name__}: {error}")
         return ModelFailed("the model answered nothing") if answer is None else ModelAnswered(answer)
 
@@ -193,7 +193,7 @@ class Run:
             )
         except Exception as error:
             # An executor answers with results; one that raises is broken, and the policy is not to blame.
-            _log.exception("the executor failed on '%s'", call.name)
+            logger.exception("the executor failed", tool=call.name)
             told = f"Tool execution failed: {type(error).__name__}: {error}"
             result = ToolResult(False, error=told, provenance=Provenance.INTERNAL_ERROR)
         return CallEnded(call.uniq_id, result)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from http import HTTPStatus
@@ -27,8 +26,9 @@ from hermes_trio.api.routes.live import live_endpoints
 from hermes_trio.api.routes.slots import slot_endpoints
 from hermes_trio.api.state import ApiState
 from hermes_trio.errors import HermesTrioError
+from hermes_trio.telemetry.log import get_logger
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 Mount = Callable[[ApiState], Sequence[BaseRoute]]
 """Gives further routes, which share the server's state: the console's."""
@@ -97,7 +97,7 @@ async def _refused(_request: Request, error: HTTPException) -> Response:
 async def _crashed(request: Request, error: Exception) -> Response:
     """A bug of ours. Logged here; the client learns no more than that."""
     await trio.lowlevel.checkpoint()
-    logger.error("%s %s crashed", request.method, request.url.path, exc_info=error)
+    logger.error("a request crashed", method=request.method, path=request.url.path, exc_info=error)
     return problem_response(ProblemError(500, HTTPStatus.INTERNAL_SERVER_ERROR.phrase))
 
 

@@ -9,7 +9,6 @@ accept loop is ours, so that connections are counted, and a crash in one is not 
 
 from __future__ import annotations
 
-import logging
 import math
 import socket
 from functools import partial
@@ -25,8 +24,9 @@ from hypercorn.utils import wrap_app
 
 from hermes_trio.api.limits import ApiLimits
 from hermes_trio.errors import UnavailableError
+from hermes_trio.telemetry.log import get_logger
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _BACKLOG: Final = 1024
 """Hundreds of clients connect in the same instant when a run begins."""

@@ -9,7 +9,6 @@ The token never appears on a command line or in an environment, where ``ps`` wou
 
 from __future__ import annotations
 
-import logging
 import os
 import random
 import sys
@@ -26,6 +25,7 @@ from hermes_trio.backends.process import open_daemon_process
 from hermes_trio.backends.restarts import RestartBudget, RestartPolicy
 from hermes_trio.errors import HermesTrioError, InvalidInputError
 from hermes_trio.link.background import open_background_nursery
+from hermes_trio.telemetry.log import get_logger
 
 IsolationPolicy = Literal["auto", "required", "none"]
 """``required``: refuse to start where slots cannot be isolated; ``auto``: degrade, loudly; ``none``: do not
@@ -36,7 +36,7 @@ MAX_SLOTS_PER_DAEMON = 4096
 
 DAEMON_PROGRAM = (sys.executable, "-m", "sandbox_daemon")
 
-_logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 @frozen(kw_only=True)
@@ -184,13 +184,13 @@ async def _supervise(board: EndpointBoard, plan: _Plan, report: _Report) -> None
         pause = budget.spend(now=trio.current_time(), chance=random.random())  # noqa: S311 - only spreads load
         if pause is None:
             break
-        _logger.warning("%s: %s Starting it again in %.2f s.", plan.name, ending, pause)
+        logger.warning("a daemon is started again", daemon=plan.name, reason=ending, pause_s=round(pause, 2))
         await trio.sleep(pause)
         try:
             ending = await _live(board, plan, on_serving=lambda: None)
         except HermesTrioError as error:
             ending = str(error)
-    _logger.error("%s: %s It is not started again.", plan.name, ending)
+    logger.error("a daemon is not started again", daemon=plan.name, reason=ending)
     board.give_up(plan.name, f"{plan.name} was given up: {ending}")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import secrets
 import shutil
@@ -15,6 +14,7 @@ import trio
 from attrs import frozen
 
 from hermes_trio.errors import InvalidInputError, UnavailableError
+from hermes_trio.telemetry.log import get_logger
 
 _LASTING_TEMPORARY = Path("/var/tmp")  # noqa: S108 - mkdtemp makes the name; /tmp is small on many hosts
 _TOKEN_BYTES = 32  # 256 bits
@@ -23,7 +23,7 @@ _PRIVATE = 0o700
 _REMOVAL_LIMIT_S = 20.0
 _MOUNT_TABLE = Path("/proc/self/mountinfo")
 
-_logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 @frozen(kw_only=True)
@@ -110,7 +110,7 @@ def _lay_out(root: Path, data_dir: Path | None) -> Places:
 def remove_tree(root: Path) -> None:
     """Remove a directory and what agents left in it. Never follows a link or enters a mount; never raises."""
     if mounts := _mounts_below(root):
-        _logger.warning("%s is not removed: %s is still mounted", root, mounts[0])
+        logger.warning("a directory is not removed: something is still mounted", path=root, mount=mounts[0])
         return
     try:
         shutil.rmtree(root)
@@ -118,7 +118,7 @@ def remove_tree(root: Path) -> None:
         _unlock(root)
         shutil.rmtree(root, ignore_errors=True)
     if os.path.lexists(root):
-        _logger.warning("%s could not be removed whole", root)
+        logger.warning("a directory could not be removed whole", path=root)
 
 
 def _mounts_below(root: Path) -> list[str]:

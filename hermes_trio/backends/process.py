@@ -14,7 +14,6 @@ very end. The child is its own session: Ctrl-C on the terminal is ours to turn i
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import subprocess
@@ -28,6 +27,7 @@ from attrs import frozen
 
 from hermes_trio.errors import HermesTrioError, TooSlowError, UnavailableError
 from hermes_trio.link.background import open_background_nursery
+from hermes_trio.telemetry.log import get_logger
 
 EXIT_ENVIRONMENT = 3
 """The exit code by which our programs say: this host lacks something; stderr has the sentence."""
@@ -40,7 +40,7 @@ _LAST_WORDS_S = 0.25
 _DEATH_S = 5.0
 """SIGKILL works at once, except on a process that is stuck in the kernel."""
 
-_logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 @frozen(kw_only=True)
@@ -132,7 +132,7 @@ class DaemonProcess:
         with trio.move_on_after(grace_s):
             await process.wait()
         if process.returncode is None:
-            _logger.warning("%r did not stop within %g s: killed", self, grace_s)
+            logger.warning("a daemon did not stop in time: killed", daemon=repr(self), grace_s=grace_s)
             self._signal(signal.SIGKILL, group=True)
         await process.wait()
 
@@ -141,7 +141,7 @@ class DaemonProcess:
             if isinstance(pipe, trio.lowlevel.FdStream):
                 pipe.close()
         if self._process.returncode is None:
-            _logger.error("%r survives SIGKILL: it is stuck in the kernel", self)
+            logger.error("a daemon survives SIGKILL: it is stuck in the kernel", daemon=repr(self))
 
     def _signal(self, number: signal.Signals, *, group: bool = False) -> None:
         if self._process.returncode is not None:

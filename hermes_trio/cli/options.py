@@ -20,6 +20,7 @@ from hermes_trio.errors import InvalidInputError
 from hermes_trio.link.auth import check_token_text
 from hermes_trio.link.url import parse_link_url
 from hermes_trio.rollouts.tasks import shipped_tasks_path
+from hermes_trio.telemetry.options import TelemetrySettings, add_telemetry_options, read_telemetry
 
 SHIPPED = "shipped"
 """Stands for the task file that comes with the package."""
@@ -83,6 +84,7 @@ class RunSettings:
         out: directory for the run; ``None``: a new one below ``runs``.
         as_json: print the summary as JSON instead of a table.
         quiet: print neither progress nor table.
+        telemetry: what it tells of itself.
     """
 
     tasks: Path
@@ -106,10 +108,21 @@ class RunSettings:
     out: Path | None = None
     as_json: bool = False
     quiet: bool = False
+    telemetry: TelemetrySettings = field(factory=TelemetrySettings)
 
     def to_mapping(self) -> dict[str, Any]:
         """For ``summary.json``: how to run it again, and no secret."""
-        hidden = {"api_key", "token", "as_json", "quiet", "out", "model_url", "daemon_urls", "agent"}
+        hidden = {
+            "api_key",
+            "token",
+            "as_json",
+            "quiet",
+            "out",
+            "model_url",
+            "daemon_urls",
+            "agent",
+            "telemetry",
+        }
         kept = {name: value for name, value in asdict(self).items() if name not in hidden}
         kept |= self.agent.to_mapping()
         daemons = [parse_link_url(url).origin for url in self.daemon_urls]
@@ -137,6 +150,7 @@ def add_run_parser(subparsers: argparse._SubParsersAction[Any], *, run: Callable
     add_agent_options(parser)
     _add_sandbox_options(parser)
     _add_run_options(parser)
+    add_telemetry_options(parser, level="warning")
     parser.set_defaults(run=run)
 
 
@@ -245,6 +259,7 @@ def read_settings(arguments: argparse.Namespace) -> RunSettings:
         out=arguments.out,
         as_json=arguments.json,
         quiet=arguments.quiet,
+        telemetry=read_telemetry(arguments),
     )
 
 

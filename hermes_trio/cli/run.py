@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
@@ -15,7 +14,6 @@ from typing import Any
 import trio
 from attrs import define, evolve, frozen
 from rich.console import Console
-from rich.logging import RichHandler
 
 from hermes_trio.agents.limits import LoopLimits
 from hermes_trio.backends.base import Backend
@@ -40,6 +38,7 @@ from hermes_trio.rollouts.store import RunDirectory, fresh_directory, open_run_d
 from hermes_trio.rollouts.tasks import Task, read_tasks
 from hermes_trio.rollouts.trajectory import AgentOptions
 from hermes_trio.tools.background import with_background
+from hermes_trio.telemetry.options import telemetry
 
 
 def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
@@ -56,13 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
     settings = read_settings(arguments)
     check_tools(settings.agent)
     tasks = read_tasks(settings.tasks)[: settings.limit]
-    console = Console(stderr=True)
-    logging.basicConfig(
-        level=logging.WARNING,
-        format="%(message)s",
-        handlers=[RichHandler(console=console, show_time=False, show_path=False)],
-    )
-    return trio.run(_run, settings, tasks, console)
+    with telemetry(settings.telemetry):
+        return trio.run(_run, settings, tasks, Console(stderr=True))
 
 
 @define
@@ -151,7 +145,10 @@ def _backend(settings: RunSettings) -> AbstractAsyncContextManager[Backend]:
         slots=settings.slots,
         daemons=settings.daemons,
         isolation=settings.isolation,
-        daemon_options=["--allow-background"] if settings.allow_background else [],
+        daemon_options=[
+            *settings.telemetry.for_daemons(),
+            *(["--allow-background"] if settings.allow_background else []),
+        ],
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -14,8 +13,6 @@ from typing import Any, Literal
 
 import trio
 from attrs import field, frozen
-from rich.console import Console
-from rich.logging import RichHandler
 
 from hermes_trio.api.environment import ToolExecutorSettings
 from hermes_trio.api.server import ApiServer, open_server
@@ -35,6 +32,12 @@ from hermes_trio.executor.executor import open_executor
 from hermes_trio.link.asgi import check_may_be_open
 from hermes_trio.link.url import parse_link_url
 from hermes_trio.models.request import public_url
+from hermes_trio.telemetry.options import (
+    TelemetrySettings,
+    add_telemetry_options,
+    read_telemetry,
+    telemetry,
+)
 from hermes_trio.telemetry.watchdog import open_watchdog
 from hermes_trio.tools.registry import ToolRegistry, registry_of
 from hermes_trio.tools.tool_server.client import ToolServerClient
@@ -84,6 +87,7 @@ class ServeSettings:
         allow_background: whether commands may go on in the background, as jobs.
         environment: what the environment says.
         as_json: say where it listens as JSON.
+        telemetry: what it tells of itself.
     """
 
     host: str
@@ -98,6 +102,7 @@ class ServeSettings:
     allow_background: bool = False
     environment: ToolExecutorSettings
     as_json: bool = False
+    telemetry: TelemetrySettings
 
 
 def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
@@ -119,6 +124,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         "--token-file", type=Path, metavar="FILE", help="file whose first line is what clients must present"
     )
     _add_backend_options(parser)
+    add_telemetry_options(parser, level="warning")
     parser.add_argument("--json", action="store_true", help="say where it listens as JSON")
     parser.set_defaults(run=run)
 
@@ -182,6 +188,7 @@ def read_settings(arguments: argparse.Namespace) -> ServeSettings:
         allow_background=arguments.allow_background,
         environment=environment,
         as_json=arguments.json,
+        telemetry=read_telemetry(arguments),
     )
 
 
@@ -204,12 +211,8 @@ def run(arguments: argparse.Namespace) -> int:
         HermesTrioError: the server could not begin.
     """
     settings = read_settings(arguments)
-    logging.basicConfig(
-        level=logging.WARNING,
-        format="%(message)s",
-        handlers=[RichHandler(console=Console(stderr=True), show_time=False, show_path=False)],
-    )
-    return trio.run(_run, settings)
+    with telemetry(settings.telemetry):
+        return trio.run(_run, settings)
 
 
 async def _run(settings: ServeSettings) -> int:
@@ -267,7 +270,10 @@ def _backend(settings: ServeSettings) -> AbstractAsyncContextManager[Backend]:
         slots=settings.slots,
         daemons=settings.daemons,
         isolation=settings.isolation,
-        daemon_options=["--allow-background"] if settings.allow_background else [],
+        daemon_options=[
+            *settings.telemetry.for_daemons(),
+            *(["--allow-background"] if settings.allow_background else []),
+        ],
     )
 
 

@@ -12,7 +12,6 @@ under, the traffic of the links, and the processes of calls that have been runni
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -31,11 +30,12 @@ from hermes_trio.errors import HermesTrioError
 from hermes_trio.executor.executor import Executor
 from hermes_trio.telemetry.bus import Subscription
 from hermes_trio.telemetry.events import Stamped
+from hermes_trio.telemetry.log import get_logger
 
 if TYPE_CHECKING:
     from hermes_trio.console.attach import OpenTerminal
 
-audit = logging.getLogger("hermes_trio.audit")
+audit = get_logger("hermes_trio.audit")
 
 PAUSE_S: Final = 0.05
 """Between two batches of events."""
@@ -108,7 +108,7 @@ class ConsoleHub:
     def note(self, who: str, action: str, target: Mapping[str, Any], *, outcome: str) -> None:
         """Write what a person has done to the audit log, and to the events."""
         told = orjson.dumps(dict(target)).decode()
-        audit.info("%s: %s %s: %s", who, action, told, outcome)
+        audit.info("a console was used", who=who, action=action, target=told, outcome=outcome)
         trajectory = str(target.get("trajectory", ""))
         call = target.get("call")
         number = call if isinstance(call, int) else None

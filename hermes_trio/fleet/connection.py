@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Final, Never, Protocol, assert_never
@@ -38,6 +37,7 @@ from hermes_trio.telemetry.events import (
     LinkState,
 )
 from hermes_trio.telemetry.events import Event as TelemetryEvent
+from hermes_trio.telemetry.log import get_logger
 from hermes_trio.wire.frames import (
     Accepted,
     CallId,
@@ -57,7 +57,7 @@ from hermes_trio.wire.frames import (
 from hermes_trio.wire.operations import Operation
 from hermes_trio.wire.session import Event, Session, SessionReset
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 MAX_HELD: Final = 4096
 """Calls that may wait because the daemon has as many as it takes."""
@@ -477,7 +477,7 @@ class DaemonConnection:
         self._bus.publish(LinkChanged(daemon=self.name, state=state))
         if welcome.resumed:
             self.reconnects += 1
-            logger.info("daemon %s: the session goes on over a new link", self.name)
+            logger.info("a session goes on over a new link", daemon=self.name)
             self._listener.daemon_resumed(self)
         else:
             self._listener.daemon_up(self, welcome.slots)
@@ -490,13 +490,13 @@ class DaemonConnection:
             why = "has ended this executor's leases, for it was silent for too long"
         else:
             why = f"was started again (epoch {self.welcome.epoch}, now {reset.epoch})"
-        logger.warning("daemon %s %s", self.name, why)
+        logger.warning("a session was begun afresh", daemon=self.name, reason=why)
         self.resets += 1
         self._settle(SandboxLostError(f"daemon {self.name} {why}"), reset.not_started)
 
     def _on_suspect(self, suspect: bool) -> None:
         if suspect:
-            logger.warning("daemon %s has missed a heartbeat; nothing new is sent to it", self.name)
+            logger.warning("a daemon has missed a heartbeat; nothing new is sent to it", daemon=self.name)
             self._tell(DaemonState.PAUSED, "it has missed a heartbeat")
             self._listener.daemon_paused(self)
         else:

@@ -10,7 +10,6 @@ endpoint that the backend withdraws has died for certain, and its calls end at o
 
 from __future__ import annotations
 
-import logging
 import math
 import random
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -37,9 +36,10 @@ from hermes_trio.link.background import open_background_nursery
 from hermes_trio.link.pump import PumpConfig
 from hermes_trio.telemetry.bus import EventBus
 from hermes_trio.telemetry.events import Event, FailureNoted, bounded_text
+from hermes_trio.telemetry.log import get_logger
 from hermes_trio.wire.frames import Limits
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 @frozen(kw_only=True)
@@ -313,7 +313,7 @@ class Fleet:
                 FailureNoted(where=where, provenance=Provenance.LINK_LOST, error=bounded_text(str(failure)))
             )
         if not isinstance(failure, RefusedError):  # that one is raised, or told to those who wait
-            logger.warning("daemon %s: %s", member.endpoint.name, failure)
+            logger.warning("a daemon has no link", daemon=member.endpoint.name, reason=failure)
         if member.is_met:
             if member.patience.deadline == math.inf:  # the first since it had a link
                 self._last_up = now

@@ -9,19 +9,21 @@ from collections.abc import Iterable
 from typing import final
 
 from hermes_trio.errors import InvalidInputError
+from hermes_trio.telemetry.redaction import keep_secret
 
 _TOKEN = re.compile(r"[\x21-\x7e]{1,4096}")  # what a header value carries without quoting (RFC 9110, 5.5)
 _MAX_TOKENS = 2
 
 
 def check_token_text(token: str) -> str:
-    """Return the token, if a header can carry it.
+    """Return the token, if a header can carry it; from now on it is kept out of logs.
 
     Raises:
         InvalidInputError: it is empty, too long or has spaces or unprintable characters. The text does not
             repeat it.
     """
     if _TOKEN.fullmatch(token):
+        keep_secret(token)
         return token
     raise InvalidInputError("a token is 1 to 4096 printable ASCII characters without spaces", field="token")
 

@@ -12,7 +12,6 @@ descriptors (pause 100 ms, log, go on) is the one wanted here.
 
 from __future__ import annotations
 
-import logging
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -29,6 +28,7 @@ from hermes_trio.link.head import Answer, HeadReader, RequestHead, Wish, judge, 
 from hermes_trio.link.message import MessageLink
 from hermes_trio.link.receive import SteadyStream
 from hermes_trio.link.websocket import open_accepted_link
+from hermes_trio.telemetry.log import get_logger
 
 HANDSHAKE_LIMIT_S = 10.0
 """From the first byte expected to the open websocket."""
@@ -43,7 +43,7 @@ LinkHandler = Callable[[MessageLink, str], Awaitable[object]]
 HealthReport = Callable[[], Mapping[str, Any]]
 Admission = Callable[[tuple[Any, ...], tuple[Any, ...]], bool]
 
-_logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 @final
@@ -202,9 +202,9 @@ class _Server:
             if self._admits(stream):
                 await self._serve(stream, _peer_of(stream))
         except (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
-            _logger.debug("a connection went away", exc_info=True)
+            logger.debug("a connection went away", exc_info=True)
         except Exception:
-            _logger.exception("serving a connection failed")
+            logger.exception("serving a connection failed")
         finally:
             drop_stream(stream)
 
@@ -224,9 +224,9 @@ class _Server:
             raw, wish = await self._hear(stream, deadline)
         match wish:
             case None:
-                _logger.debug("%s did not finish its request", peer)
+                logger.debug("a request was not finished", peer=peer)
             case Answer(status=status):
-                _logger.info("%s was answered %d", peer, status)
+                logger.info("a request was answered without an upgrade", peer=peer, status=int(status))
                 await _answer(stream, wish, deadline=deadline)
             case Wish.HEALTH:
                 await _answer(stream, self._health_answer(), deadline=deadline)
@@ -265,7 +265,7 @@ class _Server:
         try:
             body = orjson.dumps(self._health())
         except Exception:
-            _logger.exception("the health report failed")
+            logger.exception("the health report failed")
             return refuse(HTTPStatus.INTERNAL_SERVER_ERROR)
         return Answer(status=HTTPStatus.OK, body=body, content_type=b"application/json")
 

@@ -16,7 +16,6 @@ Errors of the library and of the streams under it are mapped here; those of gett
 
 from __future__ import annotations
 
-import logging
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -40,11 +39,12 @@ from hermes_trio.link.fragments import FragmentJoiner
 from hermes_trio.link.message import MessageLink, RuledLink
 from hermes_trio.link.receive import RECEIVE_BUFFER_BYTES, SteadyStream
 from hermes_trio.link.url import LinkAddress, parse_link_url
+from hermes_trio.telemetry.log import get_logger
 
 _UNSUPPORTED_DATA = 1003
 _MESSAGE_TOO_BIG = 1009
 
-_logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 @final
@@ -72,7 +72,7 @@ class _Reader:
         except Exception as error:  # whatever a peer can provoke in the library breaks this link, no more
             self.error = error
             if not isinstance(error, ConnectionRejected):
-                _logger.debug("a websocket's reader crashed", exc_info=True)
+                logger.debug("a websocket's reader crashed", exc_info=True)
         finally:
             self.ended.set()
             self._on_end()

@@ -31,6 +31,7 @@ from hermes_trio.models.errors import (
 from hermes_trio.models.plumbing import RequestBody, let_nothing_stay_behind
 from hermes_trio.models.request import decode_body
 from hermes_trio.models.shards import Shard, ShardedClients
+from hermes_trio.telemetry.redaction import keep_secret
 
 ERROR_BODY_LIMIT_S = 2.0
 """How long the words of an error status are waited for: the status is enough of an answer."""
@@ -65,6 +66,7 @@ class ModelServer:
     _headers: Mapping[str, str] = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
+        keep_secret(self.key)
         self._url = httpx.URL(self.post_url)
         # Uncompressed: a bound on bytes read is then a bound on memory.
         usual = {"Accept": "*/*", "Accept-Encoding": "identity", "Content-Type": "application/json"}

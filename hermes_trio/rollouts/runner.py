@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 
 import trio
@@ -14,8 +13,9 @@ from hermes_trio.rollouts.group import Assignment, plan_trajectories
 from hermes_trio.rollouts.record import Ending, Stage, TrajectoryRecord, provenance_of
 from hermes_trio.rollouts.tasks import Task
 from hermes_trio.rollouts.trajectory import AgentOptions, RolloutExecutor, run_trajectory
+from hermes_trio.telemetry.log import get_logger
 
-_log = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 @frozen(kw_only=True)
@@ -85,7 +85,7 @@ async def _recorded(
         return await run_trajectory(assignment, model=model, executor=executor, options=options)
     except Exception as error:
         # The boundary where a bug in one trajectory becomes data: the others are not to pay for it.
-        _log.exception("trajectory %s crashed", assignment.trajectory_id)
+        logger.exception("a trajectory crashed", trajectory=assignment.trajectory_id)
         told = f"{type(error).__name__}: {error}"
         ending = Ending(stage=Stage.AGENT, provenance=provenance_of(error), error=told)
         return assignment.record(ending)

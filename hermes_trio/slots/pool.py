@@ -11,7 +11,6 @@ of the daemon keep that order.
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -40,11 +39,12 @@ from hermes_trio.slots.table import (
 )
 from hermes_trio.telemetry.bus import EventBus
 from hermes_trio.telemetry.events import Event, LeaseChanged, LeaseState, SlotMended, bounded_text
+from hermes_trio.telemetry.log import get_logger
 from hermes_trio.wire.codec import structure_arguments
 from hermes_trio.wire.frames import Lease, Result, SlotId
 from hermes_trio.wire.operations import Operation, SlotAcquired, SlotForked
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 @define(eq=False)
@@ -327,7 +327,7 @@ class SlotPool:
 
     def daemon_draining(self, connection: DaemonConnection) -> None:
         """The daemon gives no new leases; the ones that are held stay."""
-        logger.info("daemon %s is draining", connection.name)
+        logger.info("a daemon is draining", daemon=connection.name)
         if self._is_ours(connection):
             self._table.drain(DaemonName(connection.name))
 
@@ -491,7 +491,7 @@ class SlotPool:
             )
             holder.lease = None
             if quarantined:
-                logger.error("the slot of %r left service: %s", holder.trajectory, _why_not(release))
+                logger.error("a slot left service", trajectory=holder.trajectory, reason=_why_not(release))
             self._begin(self._table.release_done(holder.trajectory, quarantined=quarantined))
         holder.released.set()
         if not holder.pending:
@@ -503,7 +503,9 @@ class SlotPool:
     def _condemn(self, holder: _Holder, reason: str) -> None:
         """The slot cannot be trusted any more: it leaves service, and its trajectory with it."""
         if self._table.state(holder.trajectory) is PlaceState.LEASED:
-            logger.error("slot %s is given up: %s", holder.lease, reason)
+            logger.error(
+                "a slot is given up", trajectory=holder.trajectory, lease=holder.lease, reason=reason
+            )
             assignments = self._table.lost(holder.trajectory)
             self._lose(holder, reason)
             self._begin(assignments)

@@ -8,7 +8,6 @@ that it is blocked.
 
 from __future__ import annotations
 
-import logging
 import sys
 import threading
 import time
@@ -20,7 +19,9 @@ from typing import Never
 import trio
 from attrs import define, field, frozen
 
-logger = logging.getLogger(__name__)
+from hermes_trio.telemetry.log import get_logger
+
+logger = get_logger(__name__)
 
 
 @frozen(kw_only=True)
@@ -38,7 +39,9 @@ class Blockage:
 
 def log_blockage(blockage: Blockage) -> None:
     """What is done with one when nobody says otherwise."""
-    logger.warning("the event loop has been blocked for %.2f s in:\n%s", blockage.blocked_s, blockage.stack)
+    logger.warning(
+        "the event loop has been blocked", blocked_s=round(blockage.blocked_s, 2), stack=blockage.stack
+    )
 
 
 @define(eq=False)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-
 import trio
 from attrs import evolve
 
 from hermes_trio.errors import Provenance
+from hermes_trio.telemetry.log import get_logger
 from hermes_trio.tools.calls import ToolCall, ToolResult
 from hermes_trio.tools.render import cut_middle
 from hermes_trio.tools.tool import Tool, ToolContext
@@ -15,7 +14,7 @@ from hermes_trio.tools.tool import Tool, ToolContext
 MAX_OUTPUT_CHARS = 200_000
 """Of a handler's output, where its tool says nothing else."""
 
-_log = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 async def run_handler(tool: Tool, call: ToolCall, context: ToolContext) -> ToolResult:
@@ -48,7 +47,7 @@ async def _result_of(tool: Tool, call: ToolCall, context: ToolContext) -> ToolRe
         result = await tool.handler(call, context)
     except Exception as error:
         # What a tool's author did not think of is the tool's failure, and the model may try otherwise.
-        _log.exception("tool '%s' raised", tool.name)
+        logger.exception("a tool raised", tool=tool.name)
         kind = type(error).__name__
         told = f"Tool execution failed: {kind}: {error}"
         return ToolResult(False, error=told, metadata={"exception": kind}, provenance=Provenance.TOOL_ERROR)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import marshal
 import shlex
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ import trio
 from attrs import frozen
 
 from hermes_trio.errors import Provenance
+from hermes_trio.telemetry.log import get_logger
 from sandbox_daemon.agent.bundle import WORKER_BOOT
 from sandbox_daemon.files.told import Told, read_told
 from sandbox_daemon.isolation.policy import Launch, root_inside
@@ -24,7 +24,7 @@ from sandbox_daemon.slots.cell import Cell
 from sandbox_daemon.slots.turn import Turn
 from sandbox_daemon.slots.work import RELEASED, group_of, lost
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _MAX_TOLD_BYTES: Final = 1024 * 1024
 _UNBOUNDED: Final = 1 << 62
@@ -120,7 +120,7 @@ def _ended(ran: Ran, job: Job, cell: Cell) -> Done | Outcome:
     try:
         told = read_told(ran.stderr.kept())
     except ValueError as error:
-        logger.error("%s: a worker said: %s", cell.slot, error)
+        logger.error("a worker said what is no answer", slot=cell.slot, reason=error)
         told = Told()
     if told.failed is None and "done" not in told.numbers:
         return _cut_short(ran.report.status)

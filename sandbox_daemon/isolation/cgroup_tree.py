@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import logging
 import os
 import select
 import signal
@@ -15,6 +14,7 @@ from typing import Final
 
 from attrs import field, frozen
 
+from hermes_trio.telemetry.log import get_logger
 from sandbox_daemon.isolation.cgroups import SlotGroup, remove_tree
 from sandbox_daemon.isolation.hierarchies import (
     LIMITING,
@@ -25,7 +25,7 @@ from sandbox_daemon.isolation.hierarchies import (
     settings,
 )
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _PREFIX: Final = "hermes-trio-"
 _CLEAN_LIMIT_S: Final = 2.0
@@ -168,7 +168,7 @@ def _enable(parent: Path, reasons: dict[str, str]) -> list[str]:
 def _fresh(base: Path) -> Path:
     """The folder, without what an earlier daemon left in it."""
     if base.exists():
-        logger.info("control groups of an earlier daemon are removed: %s", base)
+        logger.info("control groups of an earlier daemon are removed", path=base)
         _end_leftovers(base, time.monotonic() + _CLEAN_LIMIT_S)
         remove_tree(base)
     base.mkdir(exist_ok=True)

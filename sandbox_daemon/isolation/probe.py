@@ -7,7 +7,6 @@ or an AppArmor policy may refuse them, the uids may be taken. Decided once; what
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import platform
 import socket
@@ -20,6 +19,7 @@ import trio
 from attrs import evolve
 
 from hermes_trio.errors import HermesTrioError, UnavailableError
+from hermes_trio.telemetry.log import get_logger
 from hermes_trio.wire.operations import BashArguments
 from sandbox_daemon.isolation import suite
 from sandbox_daemon.isolation.findings import described, no_layers, no_volumes
@@ -32,7 +32,7 @@ from sandbox_daemon.slots.pool import Outcome, SlotPoolConfig, open_slot_pool
 
 __all__ = ["Isolation", "Level", "Missing", "Policy", "probe"]
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _SUITE_LIMIT_S: Final = 20.0
 
@@ -92,9 +92,9 @@ def _levels(policy: Policy) -> Iterator[Level]:
 def _announce(found: Isolation, policy: Policy) -> None:
     if policy is not Policy.NONE:
         for item in found.missing:
-            logger.warning("isolation lacks %s: %s. %s", item.name, item.why, item.mend)
+            logger.warning("isolation is not complete", lacks=item.name, reason=item.why, mend=item.mend)
     if found.level is not Level.NS and policy is not Policy.NONE:
-        logger.warning("RUNNING AT ISOLATION LEVEL %r, below 'ns'", found.level.value)
+        logger.warning("RUNNING BELOW ISOLATION LEVEL 'ns'", level=found.level.value)
 
 
 async def _try_level(level: Level, data_dir: Path) -> Isolation:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import resource
 import signal
@@ -19,6 +18,7 @@ from hermes_trio.link.auth import TokenGate
 from hermes_trio.link.message import MessageLink
 from hermes_trio.link.pump import PumpConfig
 from hermes_trio.link.serve import serve_websocket_links
+from hermes_trio.telemetry.log import get_logger
 from hermes_trio.wire.frames import Epoch, Limits
 from sandbox_daemon.config import DaemonConfig
 from sandbox_daemon.isolation.levels import as_json
@@ -29,7 +29,7 @@ from sandbox_daemon.server.operations import OFFERED
 from sandbox_daemon.server.sessions import Sessions, open_sessions
 from sandbox_daemon.slots.pool import SlotPoolConfig, open_slot_pool
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -75,7 +75,7 @@ async def run_daemon(config: DaemonConfig) -> None:
                 if config.exit_with_stdin:
                     nursery.start_soon(_stop_with_stdin)
                 async for received in signals:
-                    logger.info("%s: draining", signal.Signals(received).name)
+                    logger.info("draining", signal=signal.Signals(received).name)
                     break
                 await sessions.drain(config.drain_grace_s)
                 nursery.cancel_scope.cancel()

@@ -9,13 +9,14 @@ Source: sock_diag(7), linux/inet_diag.h.
 from __future__ import annotations
 
 import ipaddress
-import logging
 import socket
 import struct
 from collections.abc import Collection
 from typing import Any, Final
 
-logger = logging.getLogger(__name__)
+from hermes_trio.telemetry.log import get_logger
+
+logger = get_logger(__name__)
 
 _NETLINK_SOCK_DIAG: Final = 4
 _SOCK_DIAG_BY_FAMILY: Final = 20
@@ -69,9 +70,9 @@ class Neighbours:
         try:
             uid = owner_of(ours, theirs)
         except (OSError, ValueError) as error:
-            logger.warning("who is at %s cannot be told: %s", theirs, error)
+            logger.warning("who connects cannot be told", peer=theirs, reason=error)
             return True
         if uid is None or uid not in self._slots:
             return True
-        logger.warning("a slot (uid %d) tried the daemon's port", uid)
+        logger.warning("a slot tried the daemon's port", uid=uid)
         return False

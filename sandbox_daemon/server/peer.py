@@ -13,7 +13,6 @@ that does anybody else get them.
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable
 from functools import partial
@@ -27,6 +26,7 @@ from hermes_trio.link.incoming import IncomingStream
 from hermes_trio.link.message import MessageLink
 from hermes_trio.link.pump import Pump
 from hermes_trio.link.stream import OutgoingStream
+from hermes_trio.telemetry.log import get_logger
 from hermes_trio.wire.frames import Call, CallId, Cancel, Credit, Goodbye, Hello, Input, Lease, SessionId
 from hermes_trio.wire.operations import Operation
 from hermes_trio.wire.session import Event, LinkState, Session
@@ -35,7 +35,7 @@ from sandbox_daemon.server.operations import BULK, Operations
 from sandbox_daemon.server.turns import Turn, Turnstile
 from sandbox_daemon.slots.pool import Outcome, StaleLeaseError
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 BULK_CHUNK: Final = 64 * 1024
 BULK_HELD: Final = 512 * 1024
@@ -180,9 +180,9 @@ class Peer:
             with trio.CancelScope() as self._link_scope:
                 await self._pump.run(link)
         except BrokenLinkError as exc:
-            logger.info("%r: the link ended: %s", self, exc)
+            logger.info("a link ended", peer=self, reason=exc)
         except RemoteProtocolError as exc:
-            logger.warning("%r: the peer broke the protocol: %s", self, exc)
+            logger.warning("a peer broke the protocol", peer=self, reason=exc)
 
     def drain(self, grace_s: float) -> None:
         """Tell the executor that this daemon is about to stop; who waits for a slot waits elsewhere."""
@@ -312,7 +312,7 @@ class Peer:
         except StaleLeaseError as exc:
             return Outcome(provenance=Provenance.SANDBOX_LOST, error=str(exc))
         except Exception:
-            logger.exception("operation %s failed", call.operation)
+            logger.exception("an operation failed", operation=call.operation)
             return Outcome(
                 provenance=Provenance.INTERNAL_ERROR, error="internal error of the daemon; see its log"
             )
@@ -354,7 +354,7 @@ class Peer:
             except (
                 LocalProtocolError
             ):  # larger than a message: a bound is missing somewhere; the call must end
-                logger.exception("the result of operation %s cannot be sent", call.operation)
+                logger.exception("a result cannot be sent", operation=call.operation)
                 text = "the result is too large to be sent"
                 _say(session, call, Outcome(provenance=Provenance.INTERNAL_ERROR, error=text))
 

@@ -6,7 +6,6 @@ its task to the session for as long as the link lasts.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -16,6 +15,7 @@ import trio
 from hermes_trio.errors import BrokenLinkError, RemoteProtocolError
 from hermes_trio.link.background import open_background_nursery
 from hermes_trio.link.message import MessageLink
+from hermes_trio.telemetry.log import get_logger
 from hermes_trio.wire.faults import PeerFault
 from hermes_trio.wire.frames import TRACEPARENT_FEATURE, ErrorCode, Hello, SessionId
 from hermes_trio.wire.session import Session
@@ -24,7 +24,7 @@ from sandbox_daemon.server.host import Host
 from sandbox_daemon.server.operations import OFFERED
 from sandbox_daemon.server.peer import Peer
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 FAREWELL_LIMIT_S: Final = 5.0
 """For ending what runs when a drain's grace is over, and for handing the results to the links."""
@@ -61,9 +61,9 @@ class Sessions:
             hello = await read_hello(link, self._host.limits)
             await self._find(hello).hold(link, hello)
         except BrokenLinkError as exc:
-            logger.info("a peer was let go before its hello: %s", exc)
+            logger.info("a peer was let go before its hello", reason=exc)
         except RemoteProtocolError as exc:
-            logger.warning("a peer was refused: %s", exc)
+            logger.warning("a peer was refused", reason=exc)
             await say_why(link, exc)
 
     async def drain(self, grace_s: float) -> None:

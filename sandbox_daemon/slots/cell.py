@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import platform
 from functools import partial
@@ -12,6 +11,7 @@ from typing import Final
 import trio
 from attrs import define, evolve, field
 
+from hermes_trio.telemetry.log import get_logger
 from hermes_trio.wire.frames import SlotId
 from sandbox_daemon.agent import protocol
 from sandbox_daemon.isolation.cgroups import SlotGroup
@@ -26,7 +26,7 @@ from sandbox_daemon.slots.storage import DataDirectory
 from sandbox_daemon.terminal.book import SessionBook
 from sandbox_daemon.workspaces.layers import Stack
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _SURVEY_LIMIT_S: Final = 2.0
 _COUNTS_PER_NAMESPACE: Final = (5, 14)
@@ -164,7 +164,7 @@ class Cell:
                 answer = await link.ask(protocol.REOPEN)
                 return answer.kind == protocol.REOPENED
         except (OSError, AgentLostError) as error:  # no right to enter its namespace: a fresh agent will do
-            logger.info("%s needs a fresh agent: %s", self.slot, error)
+            logger.info("a slot needs a fresh agent", slot=self.slot, reason=error)
             await trio.lowlevel.checkpoint()
         return False
 
@@ -247,7 +247,7 @@ class Cell:
         link.close()
         if not dead:
             self.lost = True
-            logger.critical("LEAK: %s could not be shown dead: %r", self.slot, agent)
+            logger.critical("LEAK: a slot could not be shown dead", slot=self.slot, agent=agent)
             return False
         agent.close()
         self.storage.ledger.forget(self.slot)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
@@ -12,6 +11,7 @@ import trio
 from attrs import define, evolve, field
 
 from hermes_trio.errors import UnavailableError
+from hermes_trio.telemetry.log import get_logger
 from hermes_trio.wire.frames import SlotId
 from sandbox_daemon.agent.bundle import compile_agent, compile_worker
 from sandbox_daemon.isolation.cgroup_tree import Groups, open_groups
@@ -30,7 +30,7 @@ from sandbox_daemon.slots.storage import DataDirectory, hold_data_directory
 if TYPE_CHECKING:
     from sandbox_daemon.slots.pool import SlotPoolConfig
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _CONCURRENT_STARTS: Final = 8
 _MAX_TRASH: Final = 256
@@ -105,7 +105,7 @@ class Site:
         try:
             await trio.to_thread.run_sync(self.storage.empty_trash, abandon_on_cancel=True)
         except OSError as error:
-            logger.error("the trash of %s could not be emptied: %s", self.storage.root, error)
+            logger.error("the trash could not be emptied", path=self.storage.root, reason=error)
             await trio.lowlevel.checkpoint()
 
     async def clear(self) -> None:

@@ -10,20 +10,20 @@ and children that could not be made are given back.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import trio
 
+from hermes_trio.telemetry.log import get_logger
 from sandbox_daemon.process.outcome import AgentLostError, AgentStartError
 from sandbox_daemon.slots.cell import Cell
 from sandbox_daemon.slots.storage import DataDirectory, Sealed
 from sandbox_daemon.workspaces.entries import TooDeepError
 from sandbox_daemon.workspaces.tree import copy_layers
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 async def fork_cell(parent: Cell, children: Sequence[Cell], *, network: bool) -> None:
@@ -64,7 +64,7 @@ async def _revive(parent: Cell, network: bool) -> None:
         AgentStartError,
         AgentLostError,
     ) as error:  # its workspace is there, and its next call tries again
-        logger.error("%s: %s", parent.slot, error)
+        logger.error("a fork failed", slot=parent.slot, reason=error)
         await trio.lowlevel.checkpoint()
 
 

@@ -8,13 +8,14 @@ time, boot.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import signal
 from pathlib import Path
 from typing import Final
 
-logger = logging.getLogger(__name__)
+from hermes_trio.telemetry.log import get_logger
+
+logger = get_logger(__name__)
 
 _START_TIME: Final = 19
 """Field 22 of /proc/PID/stat, counted from the field after the name."""
@@ -52,7 +53,9 @@ class Ledger:
                     count += _end(line)
             self.forget(path.name)
         if count:
-            logger.warning("%d processes of a daemon that was killed had not left; they were killed", count)
+            logger.warning(
+                "processes of a daemon that was killed had not left; they were killed", processes=count
+            )
         return count
 
 

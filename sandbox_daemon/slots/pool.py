@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import random
 from collections.abc import AsyncIterator, Callable
 from functools import partial
@@ -15,6 +14,7 @@ from attrs import field, frozen
 
 from hermes_trio.errors import UnavailableError
 from hermes_trio.link.background import open_background_nursery
+from hermes_trio.telemetry.log import get_logger
 from hermes_trio.wire.frames import Lease, SlotId
 from hermes_trio.wire.operations import (
     BashArguments,
@@ -53,7 +53,7 @@ __all__ = [
     "open_slot_pool",
 ]
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _SHUTDOWN_LIMIT_S: Final = 10.0
 _CLOSE_LIMIT_S: Final = 20.0
@@ -355,7 +355,7 @@ class SlotPool(WorkspaceMethods, SessionMethods):
     def _quarantine(self, cell: Cell, why: str) -> None:
         if self._table.state(cell.slot) is SlotState.QUARANTINED:
             return
-        logger.error("%s is quarantined: %s", cell.slot, why)
+        logger.error("a slot is quarantined", slot=cell.slot, reason=why)
         self._last_failure = why
         self._table.quarantine(cell.slot)
         self._refill()

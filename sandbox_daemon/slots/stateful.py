@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any, Final
 
 import trio
@@ -20,8 +19,6 @@ from sandbox_daemon.slots.requests import BadRequestError, check_limit, command_
 from sandbox_daemon.slots.turn import Turn
 from sandbox_daemon.slots.work import RELEASED, Terms, lost
 from sandbox_daemon.terminal.shell import ShellRan, StatefulShell, start_shell
-
-logger = logging.getLogger(__name__)
 
 _NO_SANDBOX: Final = Outcome(
     provenance=Provenance.DENIED,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Awaitable, Iterator
 from typing import Final
 
@@ -11,6 +10,7 @@ import trio
 from attrs import evolve, frozen
 
 from hermes_trio.errors import Provenance
+from hermes_trio.telemetry.log import get_logger
 from hermes_trio.wire.operations import BashArguments
 from sandbox_daemon.agent import protocol
 from sandbox_daemon.isolation.cgroups import CallGroup
@@ -31,7 +31,7 @@ from sandbox_daemon.slots.requests import (
 )
 from sandbox_daemon.slots.turn import Turn
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 RELEASED: Final = Outcome(provenance=Provenance.CANCELLED, error="Cancelled: the slot was released")
 """The lease ended under the call; whatever it had started is gone."""
@@ -188,7 +188,7 @@ async def run_quiesce(turn: Turn) -> int:
                 await cell.restart(network=None)
             processes, _ = await cell.survey()
             if processes:
-                logger.error("%s: %d processes outlived their call", cell.slot, processes)
+                logger.error("processes outlived their call", slot=cell.slot, processes=processes)
                 await cell.stop()
         return jobs
     return 0
@@ -196,5 +196,5 @@ async def run_quiesce(turn: Turn) -> int:
 
 def lost(cell: Cell, error: Exception) -> Outcome:
     """The agent is gone, or none came up. The next call tries a fresh one on the same workspace."""
-    logger.error("%s: %s", cell.slot, error)
+    logger.error("an agent is gone", slot=cell.slot, reason=error)
     return Outcome(provenance=Provenance.SANDBOX_LOST, error=str(error))

@@ -59,7 +59,7 @@ ARROWS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
 )
 """Room of the runtime -> rooms, or modules of rooms, that it may import besides itself and `EVERYWHERE`."""
 
-DAEMON_MAY_IMPORT: Final = frozenset({"wire", "link", "errors"})
+DAEMON_MAY_IMPORT: Final = frozenset({"wire", "link", *EVERYWHERE})
 """Rooms of the runtime that the daemon shares with it. The daemon is otherwise a program of its own."""
 
 AGENT: Final = "sandbox_daemon.agent"

@@ -221,7 +221,7 @@ async def test_an_executor_that_raises_is_an_internal_error_and_logged(
     assert result.provenance is Provenance.INTERNAL_ERROR
     assert result.error == "Tool execution failed: SandboxLostError: gone"
     assert [error.tool_name for error in result.tool_errors] == ["bash"]
-    assert "the executor failed on 'bash'" in caplog.text
+    assert "the executor failed tool=bash" in caplog.text
 
 
 async def test_managed_state_is_asked_for_at_the_end() -> None:

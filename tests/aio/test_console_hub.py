@@ -106,7 +106,8 @@ async def test_a_call_is_cancelled_and_its_caller_told(
             assert await _ask(hub, "cancel_call", call=number) == {"ok": True, "value": {"call": number}}
         await _until(lambda: results)
         assert results[0].provenance == "cancelled"
-        assert f'somebody: cancel_call {{"call":{number}}}: told to end' in caplog.text
+        told = f"who=somebody action=cancel_call target={{\"call\":{number}}} outcome='told to end'"
+        assert told in caplog.text
         watcher.look_at(["events"], trajectory=None, feeds=hub.feeds)
         message = orjson.loads(watcher.message(hub.state, hub.feeds, now=0.0, max_bytes=50_000))
         assert any(row[2] == "audit" for row in message["events"])

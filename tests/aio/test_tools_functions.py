@@ -209,7 +209,7 @@ async def test_a_function_that_raises_failed(caplog: pytest.LogCaptureFixture) -
         result = await run(python_tool(f))
     assert result.error == "Tool execution failed: ValueError: no such thing"
     assert (result.metadata, result.provenance) == ({"exception": "ValueError"}, Provenance.TOOL_ERROR)
-    assert "tool 'f' raised" in caplog.text
+    assert "a tool raised tool=f" in caplog.text
 
 
 async def test_a_call_past_its_limit_is_ended(autojump_clock: trio.testing.MockClock) -> None:

@@ -243,7 +243,7 @@ async def test_a_daemon_that_will_not_stop_is_killed_within_the_bound(fakes, beh
     async with open_local_backend(slots=1, stop_grace_s=0.3, program=fakes.program(behaviour)):
         began = trio.current_time()
     assert trio.current_time() - began < 2
-    was_killed = "did not stop within 0.3 s: killed" in caplog.text
+    was_killed = "did not stop in time: killed" in caplog.text
     assert was_killed == (behaviour == "ignores_sigterm")
 
 
@@ -270,7 +270,7 @@ async def test_a_daemon_that_dies_is_withdrawn_and_started_again(fakes, caplog):
         assert again.endpoints[0].name == first.endpoints[0].name
         assert again.endpoints[0].url != first.endpoints[0].url
         assert again.failure == ""
-    assert "exited with code 7: tired Starting it again in" in caplog.text
+    assert "exited with code 7: tired' pause_s=" in caplog.text
 
 
 @pytest.mark.parametrize(

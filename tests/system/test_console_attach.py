@@ -141,8 +141,8 @@ async def test_a_terminal_is_watched_until_typing_is_asked_for(caplog: pytest.Lo
         assert "typed-42 30 100" in recording.text()
         assert '"r","100x30"' in recording.text()
         assert "late-2" not in recording.text()
-    assert "attached to, to watch" in caplog.text
-    assert "t: typing" in caplog.text
+    assert "outcome='attached to, to watch'" in caplog.text
+    assert "outcome='t: typing'" in caplog.text
 
 
 async def test_who_leaves_ends_the_terminal() -> None:

@@ -103,7 +103,7 @@ async def test_auto_takes_the_next_level_and_says_so_loudly(
     assert found.level is Level.UID
     assert found.missing[0].name == "ns"
     assert "apt-get install bubblewrap" in found.missing[0].mend
-    assert "RUNNING AT ISOLATION LEVEL 'uid'" in caplog.text
+    assert "RUNNING BELOW ISOLATION LEVEL 'ns' level=uid" in caplog.text
 
 
 async def test_none_must_be_named(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_a_tree_with_a_mount_in_it_is_left_alone(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(places, "_MOUNT_TABLE", table)
     remove_tree(root)
     assert (root / "mnt").exists()
-    assert f"{root / 'mnt'} is still mounted" in caplog.text
+    assert f"still mounted path='{root}' mount='{root / 'mnt'}'" in caplog.text
 
 
 def test_without_a_mount_table_there_are_no_mounts(tmp_path, monkeypatch):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,11 +18,12 @@ from starlette.routing import Route
 
 from hermes_trio.link.asgi import serve_asgi
 from hermes_trio.link.background import open_background_nursery
+from hermes_trio.telemetry.log import get_logger
 from hermes_trio.testing.scripted.reply import Policy, policy_for
 from hermes_trio.testing.scripted.tokens import streamed_body
 from hermes_trio.testing.scripted.wire import BadRequest, completion_body, error_body, read_request
 
-_log = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 async def serve_scripted_model(
@@ -97,7 +97,7 @@ def _answered(policy: Policy, data: bytes) -> Response:
         reply = policy_for(policy, request.seed)(request.messages, request.tools)
     except Exception:
         # The boundary where a policy's crash becomes an answer, as a real server's does.
-        _log.exception("the scripted policy failed")
+        logger.exception("the scripted policy failed")
         return _json(error_body("the scripted policy failed", kind="server_error"), status=500)
     body = completion_body(request, reply, completion_id=uuid4().hex[:16], created=int(time.time()))
     if request.stream:

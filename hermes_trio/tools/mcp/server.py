@@ -8,7 +8,6 @@ there is none, they wait for it within their own limit. A call that was under wa
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -19,6 +18,7 @@ from attrs import frozen
 
 from hermes_trio.errors import InvalidInputError, Provenance, UnavailableError
 from hermes_trio.link.background import open_background_nursery
+from hermes_trio.telemetry.log import get_logger
 from hermes_trio.tools.calls import ToolCall, ToolResult
 from hermes_trio.tools.mcp.config import McpLimits, McpPlace, McpProgram
 from hermes_trio.tools.tool import Tool, ToolContext
@@ -40,7 +40,7 @@ _MAX_TOLD_CHARS = 500
 _MAX_PAGES = 100
 """Of a list of tools; a server that always has one more does not end."""
 
-_log = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 @frozen(kw_only=True)
@@ -139,7 +139,7 @@ class McpServer:
         """
         reason = await self._run_once(task_status)
         while self._restarts < self._limits.restarts:
-            _log.warning("MCP server '%s': %s; connecting again", self.name, reason)
+            logger.warning("connecting again to an MCP server", server=self.name, reason=reason)
             self._restarts += 1
             await trio.sleep(self._limits.restart_pause_s)
             try:
@@ -147,7 +147,7 @@ class McpServer:
             except UnavailableError as error:
                 reason = str(error).rstrip(".")
         self._given_up = f"{reason}; it is given up after {self._restarts} restarts"
-        _log.error("MCP server '%s': %s", self.name, self._given_up)
+        logger.error("an MCP server is given up", server=self.name, reason=self._given_up)
         self._tell()
 
     async def _run_once(self, task_status: trio.TaskStatus[None]) -> str:

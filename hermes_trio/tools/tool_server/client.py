@@ -9,6 +9,7 @@ import orjson
 import trio
 
 from hermes_trio.errors import InvalidInputError, Provenance, UnavailableError
+from hermes_trio.telemetry.redaction import keep_secret
 from hermes_trio.tools.calls import ToolCall, ToolResult
 from hermes_trio.tools.schema import ToolSchema
 from hermes_trio.tools.tool import ToolContext
@@ -30,6 +31,7 @@ class ToolServerClient:
     """
 
     def __init__(self, url: str, *, token: str | None = None) -> None:
+        keep_secret(token)
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._url = url.rstrip("/")
         # The limit of each call is a cancel scope around it; httpx's own timeouts would only be a second,
