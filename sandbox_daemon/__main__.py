@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the daemon; returns the exit code. 2: bad input; 3: the host lacks something."""
     try:
         options, config = config_from(arguments)
-        with telemetry(read_telemetry(options)):
+        with telemetry(read_telemetry(options), service="sandbox-daemon"):
             if config is None:
                 return _print_probe()
             _run(config)

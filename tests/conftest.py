@@ -6,6 +6,7 @@ import os
 import subprocess
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 import trio
 from hypothesis import HealthCheck, settings
 
+from hermes_trio.testing.spans import RecordedSpans, recorded_spans
 from sandbox_daemon.isolation.levels import Isolation
 from sandbox_daemon.isolation.probe import probe
 
@@ -79,6 +81,13 @@ _NEEDS = {
     "cgroups": _why_no_cgroups,
     "volumes": _why_no_volumes,
 }
+
+
+@pytest.fixture(name="recorded_spans")
+def _recorded_spans() -> Iterator[RecordedSpans]:
+    """The spans that this process makes."""
+    with recorded_spans() as recorded:
+        yield recorded
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import Any, Final
 
 import trio
 from attrs import define
@@ -12,8 +13,11 @@ from attrs import define
 from hermes_trio.agents.events import ModelAnswered, ModelFailed
 from hermes_trio.agents.step import Conversation
 from hermes_trio.errors import Provenance
+from hermes_trio.telemetry import traces
 from hermes_trio.telemetry.bus import EventBus
 from hermes_trio.telemetry.events import ModelCallBegan, ModelCallEnded, TurnBegan, TurnEnded, bounded_text
+
+_ASKING: Final = {"gen_ai.operation.name": "chat"}
 
 
 @define
@@ -43,8 +47,12 @@ class RunTelling:
         messages = len(conversation.messages)
         began = TurnBegan(trajectory=self._trajectory, run=self._run, turn=turn, limit_s=limit_s)
         self._bus.begin(("turn", self._run), began)
+        span = traces.running(
+            "turn", attributes={"gen_ai.conversation.id": self._trajectory, "hermes_trio.turn": turn}
+        )
         try:
-            yield
+            with span:
+                yield
         finally:
             added = conversation.messages[messages:]
             ended = TurnEnded(
@@ -64,11 +72,14 @@ class RunTelling:
             trajectory=self._trajectory, run=self._run, turn=turn, messages=len(conversation.messages)
         )
         self._bus.begin(("model", self._run), asked)
+        span = traces.begin("chat", kind=traces.SpanKind.CLIENT, attributes=_ASKING)
         try:
-            yield told
+            with traces.use(span):
+                yield told
         finally:
             ended = self._model_call_ended(turn, trio.current_time() - began, told.answered)
             self._bus.end(("model", self._run), ended)
+            traces.finish(span, ended.provenance, ended.error, attributes=_figures(ended, told.answered))
 
     def _model_call_ended(
         self, turn: int, latency_s: float, answered: ModelAnswered | ModelFailed | None
@@ -88,3 +99,15 @@ class RunTelling:
                 return ended(provenance=provenance, error=bounded_text(error))
             case None:
                 return ended(provenance=Provenance.CANCELLED, error="it was given up")
+
+
+def _figures(ended: ModelCallEnded, answered: ModelAnswered | ModelFailed | None) -> dict[str, Any]:
+    """Names of the semantic conventions for generative AI."""
+    figures: dict[str, Any] = {}
+    if ended.prompt_tokens is not None:
+        figures["gen_ai.usage.input_tokens"] = ended.prompt_tokens
+    if ended.completion_tokens is not None:
+        figures["gen_ai.usage.output_tokens"] = ended.completion_tokens
+    if isinstance(answered, ModelAnswered) and answered.answer.finish_reason:
+        figures["gen_ai.response.finish_reasons"] = [answered.answer.finish_reason[: traces.MAX_NAME]]
+    return figures

@@ -25,6 +25,7 @@ from hermes_trio.api.routes.calls import call_endpoints
 from hermes_trio.api.routes.live import live_endpoints
 from hermes_trio.api.routes.slots import slot_endpoints
 from hermes_trio.api.state import ApiState
+from hermes_trio.api.tracing import TracedRequests
 from hermes_trio.errors import HermesTrioError
 from hermes_trio.telemetry.log import get_logger
 
@@ -60,8 +61,9 @@ def create_app(api: ApiState, *, mounts: Sequence[Mount] = ()) -> AsgiApp:
     handlers: dict[Any, Any] = {HTTPException: _refused, Exception: _crashed}
     app: Any = Starlette(routes=routes, exception_handlers=handlers)
     app.router.redirect_slashes = False  # a redirect would lose the body of a POST
+    traced = TracedRequests(app, paths=[each.path for each in endpoints])
     # The guard is outermost: who refuses a request without reading it still has it taken off the connection.
-    return RequestGuard(OriginGuard(app, has_token=api.gate is not None))
+    return RequestGuard(OriginGuard(traced, has_token=api.gate is not None))
 
 
 def _route(api: ApiState, endpoint: Endpoint) -> Route:

@@ -37,8 +37,8 @@ from hermes_trio.rollouts.runner import RolloutConfig, run_rollouts
 from hermes_trio.rollouts.store import RunDirectory, fresh_directory, open_run_directory
 from hermes_trio.rollouts.tasks import Task, read_tasks
 from hermes_trio.rollouts.trajectory import AgentOptions
-from hermes_trio.tools.background import with_background
 from hermes_trio.telemetry.options import telemetry
+from hermes_trio.tools.background import with_background
 
 
 def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = read_settings(arguments)
     check_tools(settings.agent)
     tasks = read_tasks(settings.tasks)[: settings.limit]
-    with telemetry(settings.telemetry):
+    with telemetry(settings.telemetry, service="hermes-trio run"):
         return trio.run(_run, settings, tasks, Console(stderr=True))
 
 

@@ -211,7 +211,7 @@ def run(arguments: argparse.Namespace) -> int:
         HermesTrioError: the server could not begin.
     """
     settings = read_settings(arguments)
-    with telemetry(settings.telemetry):
+    with telemetry(settings.telemetry, service="hermes-trio serve"):
         return trio.run(_run, settings)
 
 

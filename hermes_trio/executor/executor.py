@@ -35,9 +35,11 @@ from hermes_trio.fleet.fleet import Fleet, FleetConfig, open_fleet
 from hermes_trio.link.pump import PumpConfig, PumpStatistics
 from hermes_trio.slots.pool import SlotPool
 from hermes_trio.slots.table import SlotTableStatistics
+from hermes_trio.telemetry import traces
 from hermes_trio.telemetry.bus import DEFAULT_MAX_EVENTS, EventBus, Subscription
 from hermes_trio.telemetry.events import Snapshot
 from hermes_trio.telemetry.histogram import HistogramSnapshot, LogHistogram
+from hermes_trio.telemetry.log import bound
 from hermes_trio.tools.background import with_background
 from hermes_trio.tools.calls import ToolCall, ToolResult
 from hermes_trio.tools.registry import ToolRegistry, default_registry
@@ -188,7 +190,11 @@ class Executor(TransferMethods, WorkspaceMethods, TerminalMethods, JobMethods):
         result = None
         live = self._watch.begin(trajectory_id, call, plan)
         try:
-            with trio.CancelScope() as live.scope:
+            with (
+                traces.use(live.span),
+                bound(trajectory=trajectory_id, call=live.number),
+                trio.CancelScope() as live.scope,
+            ):
                 result = await self._carry_out(live, plan)
             if result is None:  # see `cancel_call`
                 result = cancelled_here(call)
@@ -469,6 +475,7 @@ class Executor(TransferMethods, WorkspaceMethods, TerminalMethods, JobMethods):
             limit_s=plan.limit_s,
             payload=plan.payload,
             event_id=live.number,
+            traceparent=traces.traceparent_of(live.span),
             **streaming,
         )
         self._pool.submit(record)

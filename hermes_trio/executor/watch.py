@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import trio
-from attrs import define
+from attrs import define, field
 
 from hermes_trio.errors import Provenance
 from hermes_trio.executor.plan import Plan, Refuse, RunInSlot
 from hermes_trio.fleet.calls import CallRecord
+from hermes_trio.telemetry import traces
 from hermes_trio.telemetry.bus import EventBus
 from hermes_trio.telemetry.events import (
     CallEnded,
@@ -38,6 +39,7 @@ class LiveCall:
     """Set when it was submitted to a slot."""
     task: trio.lowlevel.Task | None = None
     """Who waits for it."""
+    span: traces.Span = field(factory=traces.no_span, repr=False)
     scope: trio.CancelScope | None = None
     """Around a call that is not streamed: cancelling it ends the call, as its caller could."""
 
@@ -76,6 +78,7 @@ class CallWatch:
         self._count += 1
         live = LiveCall(self._count, trajectory_id, call, plan, trio.current_time())
         live.task = trio.lowlevel.current_task()
+        live.span = _span(live)
         self._live[live.number] = live
         if self._bus.listening:
             self._bus.publish(_queued(live))
@@ -85,8 +88,11 @@ class CallWatch:
 
     def end(self, live: LiveCall, result: ToolResult | None) -> None:
         """It is over; ``None``: its caller left. Means nothing the second time."""
-        if self._live.pop(live.number, None) is not None and self._bus.listening:
+        if self._live.pop(live.number, None) is None:
+            return
+        if self._bus.listening:
             self._bus.publish(_ended(live, result))
+        _end_span(live, result)
 
     def present(self) -> Iterator[tuple[float, Event]]:
         """The events that make what is under way now."""
@@ -103,6 +109,27 @@ class CallWatch:
 
 def _runs_here(plan: Plan) -> bool:
     return not isinstance(plan, (Refuse, RunInSlot))
+
+
+def _span(live: LiveCall) -> traces.Span:
+    name = live.call.name[: traces.MAX_NAME]
+    attributes: traces.Attributes = {
+        "gen_ai.operation.name": "execute_tool",
+        "gen_ai.tool.name": name,
+        "gen_ai.tool.call.id": live.call.uniq_id[: traces.MAX_NAME],
+        "gen_ai.conversation.id": live.trajectory_id,
+        "hermes_trio.call": live.number,
+    }
+    return traces.begin(f"execute_tool {name}", attributes=attributes)
+
+
+def _end_span(live: LiveCall, result: ToolResult | None) -> None:
+    sent_at = live.record.sent_at if live.record is not None else None
+    queued = {} if sent_at is None else {"hermes_trio.queue_s": sent_at - live.entered}
+    if result is None:
+        traces.finish(live.span, Provenance.CANCELLED, "its caller left", attributes=queued)
+    else:
+        traces.finish(live.span, result.provenance, result.error, attributes=queued)
 
 
 def _queued(live: LiveCall) -> CallQueued:

@@ -12,6 +12,7 @@ from hermes_trio.errors import HermesTrioError
 from hermes_trio.fleet.uplink import Uplink
 from hermes_trio.link.outbox import Posting
 from hermes_trio.telemetry.events import CallPacked
+from hermes_trio.telemetry.traces import current_traceparent
 from hermes_trio.wire.frames import CallId, Lease, Output, Result
 
 
@@ -35,6 +36,8 @@ class CallRecord:
 
     event_id: int = 0
     """The call's number in events; 0: a call of the runtime's own, of which nothing is told."""
+    traceparent: str | None = field(factory=current_traceparent, repr=False)
+    """The span that asks, for a daemon that takes one: that of the task that makes the record."""
     uplink: Uplink | None = field(default=None, repr=False)
     """What it is sent while it runs, if it is sent something."""
 

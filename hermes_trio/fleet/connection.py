@@ -306,6 +306,7 @@ class DaemonConnection:
                 limit_s=record.limit_s,
                 output_credit=record.output_credit,
                 again=record.again,
+                traceparent=record.traceparent,
                 payload=record.payload,
             )
         except LocalProtocolError as exc:  # larger than any message, or no JSON: nothing was sent

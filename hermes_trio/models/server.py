@@ -31,6 +31,7 @@ from hermes_trio.models.errors import (
 from hermes_trio.models.plumbing import RequestBody, let_nothing_stay_behind
 from hermes_trio.models.request import decode_body
 from hermes_trio.models.shards import Shard, ShardedClients
+from hermes_trio.telemetry import traces
 from hermes_trio.telemetry.redaction import keep_secret
 
 ERROR_BODY_LIMIT_S = 2.0
@@ -64,10 +65,17 @@ class ModelServer:
     clients: ShardedClients
     _url: httpx.URL = field(init=False, repr=False)
     _headers: Mapping[str, str] = field(init=False, repr=False)
+    _span_attributes: Mapping[str, str | int] = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         keep_secret(self.key)
         self._url = httpx.URL(self.post_url)
+        self._span_attributes = {
+            "http.request.method": "POST",
+            "url.full": self.url,
+            "server.address": self._url.host,
+            "server.port": self._url.port or (443 if self._url.scheme == "https" else 80),
+        }
         # Uncompressed: a bound on bytes read is then a bound on memory.
         usual = {"Accept": "*/*", "Accept-Encoding": "identity", "Content-Type": "application/json"}
         key = {"Authorization": f"Bearer {self.key}"} if self.key else {}
@@ -83,18 +91,23 @@ class ModelServer:
             ClosedError: the client is closed.
         """
         answer = Answer(server=self, shard=self.clients.take())
-        try:
-            await answer.begin(body)
-            if answer.status != httpx.codes.OK:
-                raise await self._refusal(answer)
-        except BaseException:
-            await answer.aclose()
-            raise
+        with traces.running("POST", kind=traces.SpanKind.CLIENT, attributes=self._span_attributes) as span:
+            try:
+                await answer.begin(body)
+                span.set_attribute("http.response.status_code", answer.status)
+                if answer.status != httpx.codes.OK:
+                    raise await self._refusal(answer)
+            except BaseException:
+                await answer.aclose()
+                raise
         return answer
 
     def request(self, body: bytes) -> httpx.Request:
         """A request with this body."""
         headers = {**self._headers, "Content-Length": str(len(body))}
+        asking = traces.current_traceparent()
+        if asking is not None:
+            headers["traceparent"] = asking
         return httpx.Request("POST", self._url, headers=headers, stream=RequestBody(body))
 
     async def _refusal(self, answer: Answer) -> ModelError:

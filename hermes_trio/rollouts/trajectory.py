@@ -28,8 +28,10 @@ from hermes_trio.rollouts.group import Assignment
 from hermes_trio.rollouts.record import CallTiming, Ending, Stage, TrajectoryRecord, provenance_of
 from hermes_trio.rollouts.tasks import Task
 from hermes_trio.rollouts.trace import BranchRecord, TokenRecord
+from hermes_trio.telemetry import traces
 from hermes_trio.telemetry.bus import EventBus, bus_of
 from hermes_trio.telemetry.events import TrajectoryBegan, TrajectoryEnded, bounded_text
+from hermes_trio.telemetry.log import bound
 from hermes_trio.tools.calls import ToolCall, ToolResult
 from hermes_trio.tools.registry import ToolRegistry
 
@@ -191,15 +193,46 @@ async def run_trajectory(
     task = assignment.task
     await trio.lowlevel.checkpoint()
     slot = _Slot(executor=executor, trajectory_id=assignment.trajectory_id, call_s=task.limits.call_s)
-    record = None
-    slot.bus.begin(("trajectory", assignment.trajectory_id), _began(assignment))
-    try:
-        record = await _in_slot(assignment, slot, model, options)
-        return record
-    finally:
-        slot.bus.end(("trajectory", assignment.trajectory_id), _ended(assignment, record))
-        with trio.move_on_after(RELEASE_LIMIT_S, shield=True):
-            await executor.release(assignment.trajectory_id, reset_workspace=True)
+    with (
+        traces.running("trajectory", attributes=_attributes(assignment)) as span,
+        bound(trajectory=assignment.trajectory_id),
+    ):
+        record = None
+        slot.bus.begin(("trajectory", assignment.trajectory_id), _began(assignment))
+        try:
+            record = await _in_slot(assignment, slot, model, options)
+            return record
+        finally:
+            ended = _ended(assignment, record)
+            slot.bus.end(("trajectory", assignment.trajectory_id), ended)
+            _note_end(span, ended)
+            with trio.move_on_after(RELEASE_LIMIT_S, shield=True):
+                await executor.release(assignment.trajectory_id, reset_workspace=True)
+
+
+def _attributes(assignment: Assignment) -> Mapping[str, str]:
+    return {
+        "gen_ai.operation.name": "invoke_agent",
+        "gen_ai.conversation.id": assignment.trajectory_id,
+        "hermes_trio.task": assignment.task.id,
+        "hermes_trio.group": assignment.group,
+    }
+
+
+def _note_end(span: traces.Span, ended: TrajectoryEnded) -> None:
+    if not span.is_recording():
+        return
+    figures: dict[str, int | str | None] = {
+        "turns": ended.turns,
+        "stage": ended.stage,
+        "solved": ended.solved,
+    }
+    for name, value in figures.items():
+        if value is not None:
+            span.set_attribute(f"hermes_trio.{name}", value)
+    span.set_attribute("hermes_trio.provenance", ended.provenance.value)
+    if ended.provenance.is_infrastructure or ended.provenance is Provenance.CANCELLED:
+        traces.fail(span, ended.provenance.value, ended.error)
 
 
 def _began(assignment: Assignment) -> TrajectoryBegan:

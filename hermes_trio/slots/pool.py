@@ -398,6 +398,7 @@ class SlotPool:
                 operation=Operation.SLOT_ACQUIRE,
                 arguments={},
                 trajectory_id=holder.trajectory,
+                traceparent=holder.pending[0].traceparent if holder.pending else None,
                 on_done=lambda record, holder=holder: self._acquired(holder, record),  # type: ignore[misc]
             )
             self._tell(holder, LeaseState.ACQUIRING)

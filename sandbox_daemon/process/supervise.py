@@ -19,6 +19,7 @@ from typing import Final
 
 import trio
 
+from hermes_trio.telemetry import traces
 from sandbox_daemon.agent import protocol
 from sandbox_daemon.process.command import Ending, Ran
 from sandbox_daemon.process.link import AgentLink
@@ -54,7 +55,7 @@ async def supervise(link: AgentLink, running: Running, *, limit_s: float, kill: 
                 running.watch()
                 await _noticed_or_silent(running)
     except trio.Cancelled:
-        with trio.CancelScope(shield=True):
+        with trio.CancelScope(shield=True), traces.running("kill"):
             await _end(link, running, soft=False, kill=kill)
         raise
     ending = _first_event(running, late=trio.current_time() - began >= limit_s)
@@ -79,7 +80,7 @@ async def _noticed_or_silent(running: Running) -> None:
 async def _stop(link: AgentLink, running: Running, ending: Ending, *, began: float, kill: Kill) -> Ran:
     """Something but its own exit ended it, or it left behind what is slow to die."""
     stopped = trio.current_time()
-    with trio.CancelScope(shield=True):
+    with trio.CancelScope(shield=True), traces.running("kill"):
         dead = await _end(link, running, soft=ending in _SOFT, kill=kill)
     now = trio.current_time()
     return _ran(running, ending, now - began, kill_ms=(now - stopped) * 1000.0, dead=dead)

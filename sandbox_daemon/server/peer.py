@@ -26,12 +26,14 @@ from hermes_trio.link.incoming import IncomingStream
 from hermes_trio.link.message import MessageLink
 from hermes_trio.link.pump import Pump
 from hermes_trio.link.stream import OutgoingStream
+from hermes_trio.telemetry import traces
 from hermes_trio.telemetry.log import get_logger
 from hermes_trio.wire.frames import Call, CallId, Cancel, Credit, Goodbye, Hello, Input, Lease, SessionId
 from hermes_trio.wire.operations import Operation
 from hermes_trio.wire.session import Event, LinkState, Session
 from sandbox_daemon.server.host import Host
 from sandbox_daemon.server.operations import BULK, Operations
+from sandbox_daemon.server.telling import note_outcome, told_of
 from sandbox_daemon.server.turns import Turn, Turnstile
 from sandbox_daemon.slots.pool import Outcome, StaleLeaseError
 
@@ -281,6 +283,13 @@ class Peer:
 
     async def _run(self, running: _Running) -> None:
         """One call, from its frame to its result."""
+        with told_of(running.call) as span:
+            outcome = await self._ended(running)
+            note_outcome(span, outcome)
+        self._tell_lost(running.call.lease)
+        self._answer(running.call, outcome)
+
+    async def _ended(self, running: _Running) -> Outcome:
         outcome = None
         try:
             with running.scope:
@@ -293,8 +302,7 @@ class Peer:
             del self._running[running.call.call_id]
             self._held_bytes -= running.weight
             running.ended.set()
-        self._tell_lost(running.call.lease)
-        self._answer(running.call, outcome or running.instead or self._operations.cancelled(running.call))
+        return outcome or running.instead or self._operations.cancelled(running.call)
 
     async def _outcome(self, running: _Running) -> Outcome:
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -322,7 +330,8 @@ class Peer:
         await trio.lowlevel.checkpoint_if_cancelled()
         at_once = turn.is_now and running.output is None and running.source is None
         if not turn.is_now:
-            await turn.wait_now()
+            with traces.running("queued"):
+                await turn.wait_now()
         while self._unsent_bytes > self._host.max_unsent_bytes:
             await self._sent.wait()
         if not at_once:  # else its result alone says as much

@@ -10,6 +10,7 @@ import trio
 from attrs import evolve, frozen
 
 from hermes_trio.errors import Provenance
+from hermes_trio.telemetry import traces
 from hermes_trio.telemetry.log import get_logger
 from hermes_trio.wire.operations import BashArguments
 from sandbox_daemon.agent import protocol
@@ -98,7 +99,7 @@ async def _run(
     cell: Cell, link: AgentLink, spec: CommandSpec, terms: Terms, *, network: bool, limit_s: float
 ) -> Outcome:
     before = cell.group.hits()
-    with group_of(cell) as group:
+    with group_of(cell) as group, traces.running("run"):
         running = start(link, spec, group)
         try:
             ran = await supervise(link, running, limit_s=limit_s, kill=cell.kill)

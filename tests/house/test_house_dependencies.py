@@ -14,6 +14,8 @@ _OPTIONAL = {
     *("mcp", "mcp-types", "anyio", "httpx2", "pydantic"),
 }
 """Imported by the product where an extra is asked for, with a sentence for those who lack it."""
+_NAMED = {"opentelemetry": "opentelemetry-api"}
+"""Distributions that share a name with others. The SDK and the exporters are in the extra `traces`."""
 
 
 def _project() -> dict[str, Any]:
@@ -32,7 +34,8 @@ def _imported(*directories: str) -> set[str]:
         for module in sources.modules(*directories)
         for _, target in sources.imports(module)
     }
-    return {top.replace("_", "-") for top in tops - ours - sys.stdlib_module_names}
+    names = {top.replace("_", "-") for top in tops - ours - sys.stdlib_module_names}
+    return {_NAMED.get(name, name) for name in names}
 
 
 def test_the_product_imports_exactly_what_it_declares() -> None:
