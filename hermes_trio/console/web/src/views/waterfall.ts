@@ -2,7 +2,7 @@
 import type { App, View } from "../app";
 import { formatDuration, h, setAttribute } from "../dom";
 import { VirtualList } from "../parts/list";
-import { mark, teach } from "../parts/marks";
+import { drawMark, teach } from "../parts/marks";
 import type { CallDetails, Section } from "../protocol";
 
 const PHASES: Record<string, string> = {
@@ -54,7 +54,7 @@ export class WaterfallView implements View {
         { name: "Call", width: "4.5rem", numeric: true, text: (call) => String(call.number) },
         { name: "Turn", width: "3.5rem", numeric: true, text: (call) => (call.turn ? String(call.turn) : "") },
         { name: "Tool and command", width: "minmax(10rem, 1.2fr)", text: (call) => `${call.tool} ${call.summary}`, draw: (cell, call) => cell.replaceChildren(h("span", { class: "name mono" }, `${call.tool} ${call.summary}`)) },
-        { name: "Ended", width: "8.5rem", text: (call) => call.provenance || "running", draw: (cell, call) => cell.replaceChildren(mark(call.provenance || "running", call.provenance ? undefined : "under way")) },
+        { name: "Ended", width: "8.5rem", text: (call) => call.provenance || "running", draw: (cell, call) => drawMark(cell, call.provenance || "running", call.provenance ? undefined : "under way") },
         { name: "Took", width: "5.5rem", numeric: true, text: (call) => formatDuration(this.end(call) - call.entered) },
         { name: "Phases", width: "minmax(14rem, 3fr)", text: (call) => this.barText(call), draw: (cell, call) => this.drawBar(cell, call) },
       ],
