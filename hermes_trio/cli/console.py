@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.live import Live
 
 from hermes_trio.cli import EXIT_FINE
+from hermes_trio.cli.agent_options import whole_number
 from hermes_trio.cli.remote import add_remote_parser, run_remote, say
 from hermes_trio.console.client import ConsoleClient
 from hermes_trio.console.mirror import Mirror, named_snapshot
@@ -23,8 +24,10 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         subparsers,
         "console",
         line="watch a running server in the terminal",
-        description="Shows what is alive in a running server: a table as of top, a tree, the last events. "
+        description="Shows what is alive in a running server: a table as of top, a tree, the last events.\n"
         "Leave with Ctrl-C. The same in a browser: the server's address and /console.",
+        examples="  hermes-trio console http://10.0.0.5:9001 --token-file token.txt\n"
+        "  hermes-trio console --json --count 1 | jq '.trajectories | length'\n",
     )
     add_watch_options(parser)
     parser.set_defaults(run=lambda arguments: run_remote(arguments, _watch), whole=True)
@@ -33,7 +36,9 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
 def add_watch_options(parser: argparse.ArgumentParser) -> None:
     """Those that ``top`` has too."""
     parser.add_argument("server", nargs="?", metavar="URL", help="the same as --url")
-    parser.add_argument("--count", type=int, metavar="N", help="leave after so many seconds, or snapshots")
+    parser.add_argument(
+        "--count", type=whole_number, metavar="N", help="leave after so many seconds, or snapshots"
+    )
 
 
 async def _watch(client: ConsoleClient, arguments: argparse.Namespace) -> int:
