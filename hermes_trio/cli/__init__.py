@@ -78,6 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _output_lost(error: BaseException) -> int | None:
     """What is printed can go nowhere; it may come out of a nursery, among others of its kind."""
+    if all(isinstance(leaf, SystemExit) for leaf in _leaves(error)):  # rich's way to say it
+        return EXIT_FAILED
     numbers = {leaf.errno if isinstance(leaf, OSError) else None for leaf in _leaves(error)}
     if numbers not in ({errno.EPIPE}, {errno.ENOSPC}):
         return None

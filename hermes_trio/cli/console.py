@@ -51,22 +51,34 @@ async def watch(client: ConsoleClient, arguments: argparse.Namespace) -> int:
     Cancellation: poisons the connection.
     """
     await client.subscribe(_SECTIONS)
-    mirror, drawn, said = Mirror(), 0, 0.0
-    console = Console()
-    with Live(console=console, auto_refresh=False, screen=_takes_screen(console, arguments)) as live:
-        while arguments.count is None or drawn < 4 * arguments.count:
-            mirror.apply(await client.receive_tick())
-            drawn += 1
-            if arguments.json and mirror.now - said >= 1.0:
-                said = mirror.now
-                say(named_snapshot(_snapshot(mirror)))
-            elif not arguments.json:
-                live.update(_drawn(mirror, client, console, arguments), refresh=True)
+    if arguments.json:
+        await _print(client, arguments)
+    else:
+        await _show(client, arguments)
     return EXIT_FINE
 
 
-def _takes_screen(console: Console, arguments: argparse.Namespace) -> bool:
-    return console.is_terminal and not arguments.json
+async def _print(client: ConsoleClient, arguments: argparse.Namespace) -> None:
+    """A snapshot a second."""
+    mirror, printed, printed_at = Mirror(), 0, 0.0
+    while True:
+        mirror.apply(await client.receive_tick())
+        if mirror.now - printed_at >= 1.0:
+            printed, printed_at = printed + 1, mirror.now
+            say(named_snapshot(_snapshot(mirror)))
+        if printed == arguments.count:
+            return
+
+
+async def _show(client: ConsoleClient, arguments: argparse.Namespace) -> None:
+    mirror, drawn, console = Mirror(), 0, Console()
+    with Live(console=console, auto_refresh=False, screen=console.is_terminal) as live:
+        while True:
+            mirror.apply(await client.receive_tick())
+            drawn += 1
+            live.update(_drawn(mirror, client, console, arguments), refresh=True)
+            if arguments.count is not None and drawn == 4 * arguments.count:
+                return
 
 
 def _drawn(mirror: Mirror, client: ConsoleClient, console: Console, arguments: argparse.Namespace) -> Any:

@@ -58,6 +58,7 @@ class Fetching:
         Cancellation: abandons; nothing is lost.
         """
         with trio.move_on_after(FETCH_LIMIT_S):
+            await trio.lowlevel.checkpoint()
             while recording.live and not recording.cut and await self._fetch_piece(recording):
                 pass
         await trio.lowlevel.checkpoint()

@@ -93,7 +93,7 @@ class LiveState:
 
     def begin(self, snapshot: Snapshot) -> None:
         """What is alive is what the snapshot says. What is over, and the figures, stay."""
-        nurseries = {id_: each.nursery for id_, each in self.trajectories.rows.items() if each.nursery}
+        before = dict(self.trajectories.rows)
         for table in (self.trajectories, self.slots, self.daemons):
             for key in list(table.rows):
                 table.remove(key)
@@ -105,8 +105,15 @@ class LiveState:
             if call.phase is CallPhase.PACKED:
                 call.phase = CallPhase.ON_THE_WIRE
         self.now = snapshot.at_s
-        for trajectory, nursery in nurseries.items():
-            self.place(trajectory, nursery)
+        for id_, known in self.trajectories.rows.items():
+            if id_ in before:
+                self._go_on(known, before[id_])
+
+    def _go_on(self, now: Trajectory, before: Trajectory) -> None:
+        """What a snapshot does not tell: where it runs, and its calls that are over."""
+        now.calls, now.errors, now.nursery = before.calls, before.errors, before.nursery
+        if now.nursery:
+            self.unplaced.discard(now.id)
 
     def apply(self, stamped: Stamped) -> None:
         """One thing has happened."""

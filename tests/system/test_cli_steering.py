@@ -265,8 +265,11 @@ async def test_a_server_that_goes_away_is_one_sentence(tmp_path: Path) -> None:
     ends = dict[str, tuple[int, bytes]]()
     async with serving(tmp_path) as server, trio.open_nursery() as nursery:
         await server.execute("agent", "echo hi")
-        for verb in ("logs", "top", "console"):
-            await nursery.start(_watch, server, verb, ends)
+        async with trio.open_nursery() as busy:
+            busy.start_soon(_keep_busy, server)  # `logs` prints what happens
+            for verb in ("top", "console", "logs"):
+                await nursery.start(_watch, server, verb, ends)
+            busy.cancel_scope.cancel()
         async with at_a_terminal(server.url, "attach", "agent", "--write") as typist:
             before = _flags(typist.master)
             typist.type(b"echo there-$((1+1))\n")
@@ -278,6 +281,11 @@ async def test_a_server_that_goes_away_is_one_sentence(tmp_path: Path) -> None:
             assert _flags(typist.master) == before
     said = b"hermes-trio: the connection to the server is over: the server went away\n"
     assert ends == dict.fromkeys(("logs", "top", "console"), (3, said))
+
+
+async def _keep_busy(server: Server) -> None:
+    while True:
+        await server.execute("agent", "sleep 0.2")
 
 
 async def _watch(
@@ -319,18 +327,20 @@ def living(pids: Iterable[int]) -> int:
     return sum(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
-async def test_who_reads_us_may_leave(tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", [("top", "--json"), ("logs",)])
+async def test_who_reads_us_may_leave(tmp_path: Path, words: tuple[str, ...]) -> None:
     """`hermes-trio logs | head -1`: no complaint."""
-    async with serving(tmp_path) as server:
+    async with serving(tmp_path) as server, trio.open_nursery() as nursery:
         await server.execute("agent", "echo hi")
-        shell = f"{' '.join(command('top', '--json'))} | head -1"
+        nursery.start_soon(_keep_busy, server)
         with trio.fail_after(PATIENCE_S):
             run = await trio.run_process(
-                ["bash", "-c", shell],
+                ["bash", "-c", f"{' '.join(command(*words))} | head -1; exit ${{PIPESTATUS[0]}}"],
                 env=environment(server.url),
                 capture_stdout=True,
                 capture_stderr=True,
                 check=False,
             )
-        assert run.stderr == b""
-        assert json.loads(run.stdout)["trajectories"][0]["id"] == "agent"
+        nursery.cancel_scope.cancel()
+        assert (run.returncode, run.stderr) == (1, b""), run.stderr.decode()
+        assert run.stdout.count(b"\n") == 1
