@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tarfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import IO, Final
@@ -56,16 +56,17 @@ class Local:
         self._count(piece)
         return piece
 
-    async def write(self, data: bytes) -> None:
-        """The next piece.
+    async def write(self, chunks: Sequence[bytes]) -> None:
+        """The next pieces, all by one change of threads.
 
         Cancellation: abandons; a write under way is waited for.
         """
-        await trio.to_thread.run_sync(self._write_hashed, data)
+        await trio.to_thread.run_sync(self._write_hashed, chunks)
 
-    def _write_hashed(self, data: bytes) -> None:
-        self._write(data)
-        self._count(data)
+    def _write_hashed(self, chunks: Sequence[bytes]) -> None:
+        for chunk in chunks:
+            self._write(chunk)
+            self._count(chunk)
 
     def _count(self, data: bytes) -> None:
         self._hash.update(data)

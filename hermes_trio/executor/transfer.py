@@ -33,7 +33,7 @@ from hermes_trio.fleet.uplink import Uplink
 from hermes_trio.wire.frames import Output
 from hermes_trio.wire.operations import FileFailure, Operation
 
-WINDOW_BYTES: Final = 2 * 1024 * 1024
+WINDOW_BYTES: Final = 4 * 1024 * 1024
 """Of a download, may be under way and not yet written here."""
 LIMIT_S: Final = 24 * 3600.0
 """Transfers have no size; what takes longer has hung."""
@@ -80,19 +80,19 @@ class _Inflow:
         self._over = True
         self._news.set()
 
-    async def take(self) -> bytes:
-        """What is there, up to a piece; empty at the end. Cancellation: atomic."""
+    async def take(self) -> list[bytes]:
+        """The chunks that are there, up to a piece; none at the end. Cancellation: atomic."""
         await trio.lowlevel.checkpoint()
         while not self._chunks and not self._over:
             self._news = trio.Event()
             await self._news.wait()
-        piece = []
+        chunks = []
         size = 0
         while self._chunks and size < _PIECE_BYTES:
-            piece.append(self._chunks.popleft())
-            size += len(piece[-1])
+            chunks.append(self._chunks.popleft())
+            size += len(chunks[-1])
         self.taken_bytes += size
-        return b"".join(piece)
+        return chunks
 
 
 class TransferMethods(FileMethods):
@@ -271,8 +271,8 @@ class TransferMethods(FileMethods):
         return answer_of(record)
 
     async def _drain(self, record: CallRecord, inflow: _Inflow, target: Local) -> None:
-        while piece := await inflow.take():
-            await target.write(piece)
+        while chunks := await inflow.take():
+            await target.write(chunks)
             if inflow.granted_bytes - inflow.taken_bytes <= WINDOW_BYTES // 2:
                 inflow.granted_bytes = inflow.taken_bytes + WINDOW_BYTES
                 self.grant(record, inflow.granted_bytes)

@@ -18,8 +18,9 @@ from hermes_trio.wire.session import Session
 if TYPE_CHECKING:
     from hermes_trio.fleet.calls import CallRecord
 
-CHUNK_BYTES: Final = 64 * 1024
-HIGH_WATER_BYTES: Final = 512 * 1024
+CHUNK_BYTES: Final = 256 * 1024
+"""A turn's worth: 2 ms of both ends at most, and few enough of them that turns cost less than bytes."""
+HIGH_WATER_BYTES: Final = 1024 * 1024
 """Held for the writer; above it the sender waits."""
 
 

@@ -15,7 +15,8 @@ from sandbox_daemon.process.command import Sink
 _DATA: Final = 3
 _PIECE_BYTES: Final = 1 << 20
 """Read at a time, off the loop: fewer changes of threads than with chunks, and little to hold."""
-CHUNK_BYTES: Final = 64 * 1024
+CHUNK_BYTES: Final = 256 * 1024
+"""What is read as one such is sent as one, without a copy."""
 
 
 class Outflow:
@@ -51,21 +52,24 @@ class Outflow:
         """See :class:`Sink`. What a worker says on its standard error is kept elsewhere."""
         if stream != 1:
             return True
+        self.count(data)
+        return self._output.feed(_DATA, data)
+
+    def count(self, data: memoryview | bytes) -> None:
+        """Note what is about to be sent. Takes its time with a large piece: call it in a thread."""
         self._hash.update(data)
         self.sent_bytes += len(data)
-        return self._output.feed(_DATA, memoryview(data))
 
-    async def send(self, data: bytes) -> None:
-        """Pass on, and wait while nobody takes it.
+    async def send(self, chunk: bytes) -> None:
+        """Pass on what was counted, and wait while nobody takes it.
 
         Cancellation: atomic.
         """
         await trio.lowlevel.checkpoint()
-        for start in range(0, len(data), CHUNK_BYTES):
-            room = trio.Event()
-            self.resume = room.set
-            if not self.feed(1, memoryview(data)[start : start + CHUNK_BYTES]):
-                await room.wait()
+        room = trio.Event()
+        self.resume = room.set
+        if not self._output.feed(_DATA, chunk):
+            await room.wait()
 
 
 async def send_file(descriptor: int, outflow: Outflow, *, offset: int, size: int) -> None:
@@ -78,11 +82,25 @@ async def send_file(descriptor: int, outflow: Outflow, *, offset: int, size: int
         return  # no agent of ours passes such a thing, and reading it might block for ever
     end = offset + size
     while offset < end:
-        piece = await trio.to_thread.run_sync(os.pread, descriptor, min(_PIECE_BYTES, end - offset), offset)
-        if not piece:
+        chunks = await trio.to_thread.run_sync(_read_counted, descriptor, offset, end, outflow)
+        if not chunks:
             return
-        await outflow.send(piece)
-        offset += len(piece)
+        for chunk in chunks:
+            await outflow.send(chunk)
+            offset += len(chunk)
+
+
+def _read_counted(descriptor: int, offset: int, end: int, outflow: Outflow) -> list[bytes]:
+    """The next chunks, up to a piece; fewer at the end of the file."""
+    chunks = []
+    for start in range(offset, min(end, offset + _PIECE_BYTES), CHUNK_BYTES):
+        chunk = os.pread(descriptor, min(CHUNK_BYTES, end - start), start)
+        if chunk:
+            outflow.count(chunk)
+            chunks.append(chunk)
+        if len(chunk) < CHUNK_BYTES:
+            break
+    return chunks
 
 
 async def hash_file(descriptor: int, size: int) -> str:

@@ -156,6 +156,7 @@ async def _send_answer(
     file_bytes, mode, mtime_ns, _ = answer.fixed
     more: dict[str, Any] = {"file_bytes": file_bytes, "mode": stat.S_IMODE(mode), "mtime_ns": mtime_ns}
     if not answer.descriptors:
+        outflow.count(answer.strings[0])
         await outflow.send(answer.strings[0])
         return _sent(outflow, more)
     descriptor, size = answer.descriptors[0], max(0, min(max_bytes, file_bytes - arguments.offset))

@@ -22,7 +22,7 @@ class Sink(Protocol):
     resume: Callable[[], None]
     """Set by whoever feeds it: to be called when there is room again."""
 
-    def feed(self, stream: int, data: memoryview) -> bool:
+    def feed(self, stream: int, data: memoryview | bytes) -> bool:
         """Takes a piece of a stream, 1 or 2. False: read no more until ``resume`` was called."""
 
 

@@ -31,7 +31,6 @@ from hermes_trio.telemetry.log import get_logger
 from hermes_trio.wire.frames import Call, CallId, Cancel, Credit, Goodbye, Hello, Input, Lease, SessionId
 from hermes_trio.wire.operations import Operation
 from hermes_trio.wire.session import Event, LinkState, Session
-from sandbox_daemon.server.beginnings import Beginnings
 from sandbox_daemon.server.host import Host
 from sandbox_daemon.server.operations import BULK, Operations
 from sandbox_daemon.server.telling import note_outcome, told_of
@@ -40,8 +39,8 @@ from sandbox_daemon.slots.pool import Outcome, StaleLeaseError
 
 logger = get_logger(__name__)
 
-BULK_CHUNK: Final = 64 * 1024
-BULK_HELD: Final = 512 * 1024
+BULK_CHUNK: Final = 256 * 1024
+BULK_HELD: Final = 1024 * 1024
 
 _DRAINING = Outcome(
     provenance=Provenance.UNAVAILABLE, error="this daemon is draining and gives no new leases"
@@ -95,7 +94,6 @@ class Peer:
         self._operations = Operations(host.pool, owner=owner)
         self._turnstile = Turnstile()
         self._running: dict[CallId, _Running] = {}
-        self._beginnings = Beginnings(runs=self._running.__contains__, announce=self._accept)
         self._held_bytes = 0  # of calls that run or wait
         self._unsent_bytes = 0  # of results that wait for the link
         self._sent = trio.Event()  # set, and made anew, when there are fewer of these
@@ -142,7 +140,7 @@ class Peer:
             async with trio.open_nursery() as self._nursery:
                 try:
                     with self._life:
-                        await self._beginnings.announce_late()
+                        await trio.sleep_forever()
                 finally:
                     on_over()
                     self._link_scope.cancel()
@@ -336,14 +334,9 @@ class Peer:
                 await turn.wait_now()
         while self._unsent_bytes > self._host.max_unsent_bytes:
             await self._sent.wait()
-        if at_once:
-            self._beginnings.add(running.call.call_id)
-        else:
+        if not at_once:  # else its result alone says as much
             credit = running.source.window_bytes if running.source is not None else 0
-            self._accept(running.call.call_id, input_credit=credit)
-
-    def _accept(self, call_id: CallId, *, input_credit: int = 0) -> None:
-        self._pump.post(partial(_say_accepted, call_id=call_id, input_credit=input_credit))
+            self._pump.post(partial(_say_accepted, call_id=running.call.call_id, input_credit=credit))
 
     async def _end_calls_of(self, lease: Lease) -> None:
         """End what runs or waits under a lease that is being given back; a later lease is not meant."""

@@ -78,6 +78,32 @@ async def test_what_is_posted_at_once_travels_in_one_message(
         assert isinstance(pair.heard_near[0], Welcome)
 
 
+async def test_a_message_that_is_full_takes_no_further_posting(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Who has much to say goes on in the next message, behind the others."""
+    pair = Pair(near=PumpConfig(max_batch_bytes=10_000))
+    sizes: list[int] = []
+    async with pair.linked():
+        pair.near.tap = lambda sent, data: sizes.append(len(data)) if sent else None
+        left = 6
+
+        def say_much(session: Session) -> None:
+            nonlocal left
+            left -= 1
+            session.call("bash", {"command": "much"}, payload=bytes(6_000))
+            if left:
+                pair.near.post(say_much, lane="much")
+
+        pair.near.post(say_much, lane="much")
+        pair.near.post(call_writer("little"), lane="little")
+        await trio.testing.wait_all_tasks_blocked()
+    order = [call.arguments["command"] for call in calls(pair.heard_far)]
+    assert order == ["much", "little", *["much"] * 5]
+    assert max(sizes) < 13_000
+    assert len(sizes) >= 3
+
+
 async def test_max_batch_size_caps_a_message(autojump_clock: trio.testing.MockClock) -> None:
     """50 calls with at most 10 in a message are at least 5 messages."""
     pair = Pair(near=PumpConfig(max_batch_size=10))
