@@ -83,3 +83,13 @@ def daemon_data_dir(words: Sequence[str]) -> str | None:
     if not names & {"sandbox_daemon", "sandbox-daemon"} or "--data-dir" not in words[:-1]:
         return None
     return words[words.index("--data-dir") + 1]
+
+
+def cpu_s(pid: int) -> float:
+    """Processor time that the process has used, of all its threads; 0 when it has ended."""
+    try:
+        stat = (PROC / str(pid) / "stat").read_text(errors="replace")
+    except OSError:
+        return 0.0
+    fields = stat.rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

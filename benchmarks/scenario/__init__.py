@@ -21,6 +21,7 @@ SCENARIOS = (
     "kill",
     "floods",
     "transfer",
+    "stateful",
     "loops",
     "workspaces",
     "console",

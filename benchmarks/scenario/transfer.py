@@ -1,7 +1,9 @@
-"""A GiB up and down through the one link while 32 trajectories run `true`: how fast, and do they notice?
+"""A GiB up and down through the one link: how fast, and do 32 trajectories that run `true` notice?
 
-The same trajectories run without a transfer first, for as long. Memory is that of this process and of the
-daemon, at its highest while the bytes went by, less what it was before.
+Each round measures, in turn, the websocket library with nothing around it (the ceiling), a transfer alone,
+the trajectories alone, and both together. Memory is that of this process and of the daemon, at its highest
+while the bytes went by, less what it was before; processor time is theirs, which a busy machine spoils less
+than a rate.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Literal, cast
 
 import trio
@@ -21,9 +24,10 @@ from rich.console import Console
 
 import hermes_trio as ht
 from benchmarks.chaos.kills import daemon_pids
+from benchmarks.lib.bare_websocket import measure_bare, open_bare_server
 from benchmarks.lib.environment import capture_environment
 from benchmarks.lib.plots import draw_findings
-from benchmarks.lib.processes import own_bytes
+from benchmarks.lib.processes import cpu_s, own_bytes
 from benchmarks.lib.report import Report
 from benchmarks.scenario.base import BenchOptions, Scenario
 from hermes_trio.executor.executor import Executor
@@ -34,8 +38,11 @@ if TYPE_CHECKING:
 
 MIB = 1024 * 1024
 MEBIBYTES = 1024
+BARE_MEBIBYTES = 256
 TRAJECTORIES = 32
+ROUNDS = 3
 SECONDS = 5.0
+DIRECTIONS = ("up", "down")
 _LOOK_EVERY_S = 0.05
 
 
@@ -46,10 +53,26 @@ class _Phase:
     calls: LogHistogram = field(factory=LogHistogram)
     failed: int = 0
     seconds: float = 0.0
-    growth: dict[int, int] = field(factory=dict)
+    executor_cpu_s: float = 0.0
+    daemon_cpu_s: float = 0.0
+    executor_growth: int = 0
+    daemon_growth: int = 0
 
     def p99_ms(self) -> float:
         return self.calls.percentile(99) * 1e3
+
+
+@define
+class _Round:
+    """Everything once, by direction."""
+
+    ceiling: dict[str, float] = field(factory=dict)
+    alone: dict[str, _Phase] = field(factory=dict)
+    beside: dict[str, _Phase] = field(factory=dict)
+    without: _Phase = field(factory=_Phase)
+
+    def phases(self) -> tuple[_Phase, ...]:
+        return (*self.alone.values(), *self.beside.values(), self.without)
 
 
 class Transfer(Scenario):
@@ -64,43 +87,36 @@ class Transfer(Scenario):
         Cancellation: *shielded, at most 36 s*: the daemon is stopped first.
         """
         environment = capture_environment()
-        mebibytes = 8 if options.smoke else MEBIBYTES
-        others = 4 if options.smoke else (options.trajectories or (TRAJECTORIES,))[0]
-        seconds = 0.25 if options.smoke else options.seconds or SECONDS
+        bench = _Bench(
+            mebibytes=8 if options.smoke else MEBIBYTES,
+            others=4 if options.smoke else (options.trajectories or (TRAJECTORIES,))[0],
+            seconds=options.seconds or (0.25 if options.smoke else SECONDS),
+            console=console,
+        )
+        rounds = options.rounds or (1 if options.smoke else ROUNDS)
+        isolation = cast("Literal['auto', 'required', 'none']", options.isolation)
         with tempfile.TemporaryDirectory(prefix="hermes-trio-transfer-") as folder:
-            here = Path(folder)
-            digest = _fill(here / "up", mebibytes)
+            bench.open_folder(Path(folder))
             async with (
-                ht.open_local_backend(
-                    slots=others + 1, isolation=cast("Literal['auto', 'required', 'none']", options.isolation)
-                ) as backend,
+                open_bare_server() as port,
+                ht.open_local_backend(slots=bench.others + 1, isolation=isolation) as backend,
                 ht.open_executor(backend) as executor,
             ):
-                await _true(executor, "transfer")
-                console.print(f"{others} trajectories alone ...")
-                alone = await _beside(executor, others, partial(trio.sleep, seconds))
-                console.print(f"{mebibytes} MiB up ...")
-                transfers: list[ht.Transfer] = []
-
-                async def up() -> None:
-                    transfers.append(await executor.upload("transfer", here / "up", "file"))
-
-                async def down() -> None:
-                    transfers.append(await executor.download("transfer", "file", here / "down"))
-
-                with_up = await _beside(executor, others, up)
-                console.print(f"{mebibytes} MiB down ...")
-                with_down = await _beside(executor, others, down)
-        wrong = [each.error or "another SHA-256" for each in transfers if each.sha256 != digest]
-        failed = alone.failed + with_up.failed + with_down.failed
-        problems = [f"a transfer failed: {why}" for why in wrong] + [f"{failed} calls failed"] * bool(failed)
+                done = [await bench.round(executor, port, number, of=rounds) for number in range(rounds)]
+        failed = sum(phase.failed for each in done for phase in each.phases())
+        problems = bench.problems + [f"{failed} calls failed"] * bool(failed)
         return Report(
             scenario=self.name,
             smoke=options.smoke,
             environment=environment,
-            parameters={**options.parameters(), "mebibytes": mebibytes, "trajectories": others},
-            findings=_findings(mebibytes, alone, with_up, with_down),
-            details={"sha256": digest, "calls": with_up.calls.count + with_down.calls.count},
+            parameters={
+                **options.parameters(),
+                "rounds": rounds,
+                "mebibytes": bench.mebibytes,
+                "trajectories": bench.others,
+            },
+            findings=_findings(bench.mebibytes, done),
+            details={"sha256": bench.digest, "rounds": [_told(bench.mebibytes, each) for each in done]},
             problems=tuple(problems),
         )
 
@@ -109,16 +125,75 @@ class Transfer(Scenario):
         draw_findings(report, figure)
 
 
-def _findings(mebibytes: int, alone: _Phase, up: _Phase, down: _Phase) -> dict[str, float | None]:
-    size = mebibytes * MIB / 1e6
+@define
+class _Bench:
+    """What all rounds share."""
+
+    mebibytes: int
+    others: int
+    seconds: float
+    console: Console
+    folder: Path = Path()
+    digest: str = ""
+    problems: list[str] = field(factory=list)
+
+    def open_folder(self, folder: Path) -> None:
+        self.folder = folder
+        self.digest = _fill(folder / "up", self.mebibytes)
+
+    async def round(self, executor: Executor, port: int, number: int, *, of: int) -> _Round:
+        await _true(executor, "transfer")
+        done = _Round()
+        works = {"up": partial(self._up, executor), "down": partial(self._down, executor)}
+        for direction in DIRECTIONS:
+            self.console.print(f"round {number + 1}/{of}, {direction} ...")
+            amount = min(self.mebibytes, BARE_MEBIBYTES)
+            done.ceiling[direction] = await measure_bare(port, direction, amount)
+            done.alone[direction] = await _beside(executor, 0, works[direction])
+        done.without = await _beside(executor, self.others, partial(trio.sleep, self.seconds))
+        for direction in DIRECTIONS:
+            done.beside[direction] = await _beside(executor, self.others, works[direction])
+        return done
+
+    async def _up(self, executor: Executor) -> None:
+        self._check(await executor.upload("transfer", self.folder / "up", "file"))
+
+    async def _down(self, executor: Executor) -> None:
+        self._check(await executor.download("transfer", "file", self.folder / "down"))
+
+    def _check(self, transfer: ht.Transfer) -> None:
+        if transfer.sha256 != self.digest:
+            self.problems.append(f"a transfer failed: {transfer.error or 'another SHA-256'}")
+
+
+def _findings(mebibytes: int, rounds: list[_Round]) -> dict[str, float | None]:
+    """Medians over rounds; of growth the worst."""
+    told = [_told(mebibytes, each) for each in rounds]
+    phases = [phase for each in rounds for phase in each.phases()]
     return {
-        "up_mb_per_s": size / up.seconds,
-        "down_mb_per_s": size / down.seconds,
-        "p99_ms": alone.p99_ms(),
-        "p99_up_ms": up.p99_ms(),
-        "p99_down_ms": down.p99_ms(),
-        "growth_mib": max(*up.growth.values(), *down.growth.values()) / MIB,
+        **{name: median(each[name] for each in told) for name in told[0]},
+        "executor_growth_mib": max(phase.executor_growth for phase in phases) / MIB,
+        "daemon_growth_mib": max(phase.daemon_growth for phase in phases) / MIB,
     }
+
+
+def _told(mebibytes: int, each: _Round) -> dict[str, float]:
+    """The figures of one round."""
+    megabytes = mebibytes * MIB / 1e6
+    figures = {"p99_ms": each.without.p99_ms()}
+    for direction in DIRECTIONS:
+        alone, beside = each.alone[direction], each.beside[direction]
+        figures |= {
+            f"{direction}_alone_mb_per_s": megabytes / alone.seconds,
+            f"{direction}_ceiling_mb_per_s": each.ceiling[direction] / 1e6,
+            f"{direction}_to_ceiling": megabytes * 1e6 / alone.seconds / each.ceiling[direction],
+            f"{direction}_mb_per_s": megabytes / beside.seconds,
+            f"{direction}_executor_cpu_ms_per_mb": alone.executor_cpu_s * 1e3 / megabytes,
+            f"{direction}_daemon_cpu_ms_per_mb": alone.daemon_cpu_s * 1e3 / megabytes,
+            f"p99_{direction}_ms": beside.p99_ms(),
+            f"p99_{direction}_to_without": beside.p99_ms() / (each.without.p99_ms() or 1.0),
+        }
+    return figures
 
 
 def _fill(path: Path, mebibytes: int) -> str:
@@ -139,6 +214,7 @@ async def _true(executor: Executor, trajectory: str) -> bool:
 async def _beside(executor: Executor, others: int, work: Callable[[], Awaitable[None]]) -> _Phase:
     """Some work while the others run `true`, one after another each."""
     phase = _Phase()
+    [daemon] = daemon_pids()
 
     async def live(name: str) -> None:
         while True:
@@ -150,20 +226,21 @@ async def _beside(executor: Executor, others: int, work: Callable[[], Awaitable[
         for number in range(others):
             await _true(executor, f"other-{number}")
             nursery.start_soon(live, f"other-{number}")
-        nursery.start_soon(_watch, phase)
-        began = time.perf_counter()
+        nursery.start_soon(_watch, phase, daemon)
+        began, ours, theirs = time.perf_counter(), cpu_s(os.getpid()), cpu_s(daemon)
         await work()
         phase.seconds = time.perf_counter() - began
+        phase.executor_cpu_s, phase.daemon_cpu_s = cpu_s(os.getpid()) - ours, cpu_s(daemon) - theirs
         nursery.cancel_scope.cancel()
     return phase
 
 
-async def _watch(phase: _Phase) -> None:
+async def _watch(phase: _Phase, daemon: int) -> None:
     """How much this process and the daemon grow."""
-    before = {pid: own_bytes(pid) for pid in (os.getpid(), *daemon_pids())}
+    ours, theirs = own_bytes(os.getpid()), own_bytes(daemon)
     while True:
-        for pid, size in before.items():
-            phase.growth[pid] = max(phase.growth.get(pid, 0), own_bytes(pid) - size)
+        phase.executor_growth = max(phase.executor_growth, own_bytes(os.getpid()) - ours)
+        phase.daemon_growth = max(phase.daemon_growth, own_bytes(daemon) - theirs)
         await trio.sleep(_LOOK_EVERY_S)
 
 

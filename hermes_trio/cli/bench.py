@@ -19,8 +19,8 @@ EXIT_FINE = 0
 EXIT_FAILED = 1
 
 _SCENARIOS = (
-    "idle, throughput, batching, stragglers, files, nl2bash, sandbox, kill, floods, loops, workspaces, "
-    "console, http"
+    "idle, throughput, batching, stragglers, files, nl2bash, sandbox, kill, floods, transfer, stateful, "
+    "loops, workspaces, console, http"
 )
 _MARKS = ("benchmarks/scenario/__init__.py", "hermes_trio/cli/bench.py")
 """A directory that has both is a checkout; any other package called ``benchmarks`` is somebody else's."""

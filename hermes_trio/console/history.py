@@ -39,9 +39,7 @@ class CallHistory:
 
     def add(self, call: LiveCall) -> None:
         """A call has ended."""
-        calls = self._calls.get(call.trajectory)
-        if calls is None:
-            calls = self._calls[call.trajectory] = deque(maxlen=self.max_calls)
+        calls = self._calls.setdefault(call.trajectory, deque(maxlen=self.max_calls))
         if len(calls) == self.max_calls:
             self._forgotten[call.trajectory] = self._forgotten.get(call.trajectory, 0) + 1
         calls.append(call)
@@ -85,11 +83,10 @@ class Latencies:
 
     def record(self, call: LiveCall, *, latency_s: float) -> None:
         """A call has ended, after this long."""
-        began, phases = call.entered, self._phases
+        began = call.entered
         for phase, until in call.marks:
-            found = phases.get(phase)
-            if found is not None:
-                found.record(until - began if until > began else 0.0)
+            if phase in self._phases:
+                self._phases[phase].record(max(0.0, until - began))
             began = until
         self._phases["whole"].record(latency_s)
         self.recent.record(latency_s)
@@ -110,7 +107,4 @@ class Latencies:
     def _tool(self, name: str) -> LogHistogram:
         if name not in self._tools and len(self._tools) >= MAX_TOOLS:
             name = OTHER_TOOLS
-        found = self._tools.get(name)
-        if found is None:
-            found = self._tools[name] = LogHistogram()
-        return found
+        return self._tools.setdefault(name, LogHistogram())

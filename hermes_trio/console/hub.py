@@ -7,8 +7,7 @@ milliseconds at a time, and so that a watcher's message tells of many changes at
 missing (the bus has dropped some) mean another snapshot.
 
 What no event tells is looked up once a second, as long as somebody watches: the nurseries that calls run
-under, the traffic of the links, the processes of calls that have been running for a while, and the
-recordings of slots' terminals.
+under, the traffic of the links, and the processes of calls that have been running for a while.
 """
 
 from __future__ import annotations
@@ -23,7 +22,6 @@ import trio
 
 from hermes_trio.console.delta import Feeds, Watcher
 from hermes_trio.console.feed import Feed, line_of
-from hermes_trio.console.fetching import Fetching
 from hermes_trio.console.recordings import Recordings
 from hermes_trio.console.stacks import nursery_of
 from hermes_trio.console.state import LiveState
@@ -67,7 +65,6 @@ class ConsoleHub:
         self.state = LiveState()
         self.feeds = Feeds(events=Feed(), wire=Feed())
         self.recordings = Recordings()
-        self.fetching = Fetching(executor, self.recordings)
         self.open_terminal = open_terminal
         self._wiretap = WireTap(self.feeds.wire)
         self._is_tapped = False
@@ -152,12 +149,10 @@ class ConsoleHub:
                 self._look(now)
 
     async def _ask_on(self) -> Never:
-        """What no event tells: a slot's processes, and what its terminals print."""
+        """No event tells of a slot's processes: they are asked for while somebody looks."""
         while True:
             await trio.sleep(SAMPLE_S)
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._count_processes)
-                nursery.start_soon(self.fetching.fetch_some)
+            await self._count_processes()
 
     def _begin(self) -> None:
         snapshot = self.executor.snapshot()

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
 import pytest
 
-_TITLE = "size report"
+_REPORT = pytest.StashKey[list[str]]()
 
 
 @pytest.fixture
-def house_report(record_property: Callable[[str, object], None]) -> Iterator[list[str]]:
-    """Lines appended here are printed at the end of the run, whichever process the test was in."""
-    lines: list[str] = []
-    yield lines
-    record_property(_TITLE, lines)
+def house_report(pytestconfig: pytest.Config) -> list[str]:
+    """Lines appended here are printed at the end of the run."""
+    return pytestconfig.stash.setdefault(_REPORT, [])
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Print the report, if the test that makes it was run."""
-    ended = terminalreporter.getreports("")  # the clean-ups, which come after the test
-    lines = [
-        line for report in ended for name, told in report.user_properties if name == _TITLE for line in told
-    ]
+    lines = config.stash.get(_REPORT, [])
     if lines:
-        terminalreporter.section(_TITLE)
+        terminalreporter.section("size report")
         for line in lines:
             terminalreporter.write_line(line)
