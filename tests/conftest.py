@@ -25,7 +25,8 @@ settings.register_profile("ci", max_examples=60, deadline=None, suppress_health_
 settings.register_profile("nightly", settings.get_profile("ci"), max_examples=10_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
-_LEFT_OUT = pytest.StashKey[Counter[str]]()
+_WITHOUT_SLOTS = ("test_link_", "test_mcp", "test_models_", "test_scripted_")
+"""Tests of ``tests/system`` that start no slot."""
 
 
 @cache
@@ -96,19 +97,27 @@ def probe_isolation() -> Isolation:
     return _found()
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip by name what this machine cannot run, and count it."""
-    left_out = config.stash.setdefault(_LEFT_OUT, Counter())
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip by name what this machine cannot run; say what must not run side by side."""
     for item in items:
         for marker, why in _NEEDS.items():
             if item.get_closest_marker(marker) is not None and why():
                 item.add_marker(pytest.mark.skip(reason=why()))
-                left_out[why()] += 1
+        if _may_have_slots(item.path):
+            # They look at all processes of slots, and at how soon a neighbour answers: one worker has them.
+            item.add_marker(pytest.mark.xdist_group("slots"))
+    items.sort(key=lambda item: not _may_have_slots(item.path))  # the longest queue first
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def _may_have_slots(path: Path) -> bool:
+    return path.parent.name == "system" and not path.name.startswith(_WITHOUT_SLOTS)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """One line that says what a green run did not show."""
-    left_out = config.stash.get(_LEFT_OUT, Counter())
+    skipped = (report.longrepr for report in terminalreporter.getreports("skipped"))
+    reasons = (where[2].removeprefix("Skipped: ") for where in skipped if isinstance(where, tuple))
+    left_out = Counter(reason for reason in reasons if reason.startswith("needs "))
     if left_out:
         parts = ", ".join(f"{count} ({why})" for why, count in sorted(left_out.items()))
         terminalreporter.section("left out on this machine")

@@ -64,14 +64,18 @@ def agent_pids() -> Iterator[int]:
 
 
 def _descendants(pid: int) -> Iterator[int]:
-    for listed in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            children = [int(child) for child in listed.read_text().split()]
-        except OSError:
-            continue
-        for child in children:
-            yield child
-            yield from _descendants(child)
+    for child in _children(pid):
+        yield child
+        yield from _descendants(child)
+
+
+def _children(pid: int) -> list[int]:
+    """Of all its threads; none of a process that is gone meanwhile."""
+    try:
+        lists = [listed.read_text() for listed in Path(f"/proc/{pid}/task").glob("*/children")]
+    except OSError:
+        return []
+    return [int(child) for children in lists for child in children.split()]
 
 
 def _is_first(pid: int) -> bool:

@@ -126,6 +126,7 @@ def _findings(tally: _Tally) -> dict[str, float | None]:
         "executor_cpu_ms_per_call_watched": statistics.median(tally.cpu_ms[True]),
         "watcher_kb_per_s": max(each["bytes_per_s"] for each in tally.watched) / 1000,
         "page_longest_task_ms": page.get("longest_task_ms"),
+        "page_longest_task_cpu_ms": page.get("longest_task_cpu_ms"),
         "page_kb_per_s": page["bytes_per_s"] / 1000 if page else None,
         "page_layout_shift": page.get("layout_shift"),
     }

@@ -68,22 +68,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code = _run_verb(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
-    except BrokenPipeError:
-        # Whoever read us went away (`| head`). Python would complain again when it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_FAILED
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.stderr.write("hermes-trio: standard output cannot be written: no space left on its device\n")
-        return EXIT_ENVIRONMENT
     except (Exception, BaseExceptionGroup, KeyboardInterrupt) as error:
-        told = exit_code_of(error)
+        told = _output_lost(error) or exit_code_of(error)
         if told is None:
             raise
         return told
     return code
+
+
+def _output_lost(error: BaseException) -> int | None:
+    """What is printed can go nowhere; it may come out of a nursery, among others of its kind."""
+    if all(isinstance(leaf, SystemExit) for leaf in _leaves(error)):  # rich's way to say it
+        return EXIT_FAILED
+    numbers = {leaf.errno if isinstance(leaf, OSError) else None for leaf in _leaves(error)}
+    if numbers not in ({errno.EPIPE}, {errno.ENOSPC}):
+        return None
+    # Python would complain again when it closes stdout.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if numbers == {errno.EPIPE}:  # whoever read us went away (`| head`)
+        return EXIT_FAILED
+    sys.stderr.write("hermes-trio: standard output cannot be written: no space left on its device\n")
+    return EXIT_ENVIRONMENT
 
 
 def _run_verb(argv: list[str]) -> int:

@@ -16,8 +16,10 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         subparsers,
         "cancel",
         line="end a trajectory of a running server, or one call",
-        description="Ends a trajectory (its calls are killed, its slot is wiped and given back), or one "
-        "call. It is written to the server's audit log.",
+        description="Ends a trajectory (its calls are killed, its slot is wiped and given back), or one\n"
+        "call (everything that it started is killed, and its caller is answered `cancelled`). It is\n"
+        "written to the server's audit log.",
+        examples="  hermes-trio cancel task-7\n  hermes-trio ls calls; hermes-trio cancel --call 42\n",
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("trajectory", nargs="?", help="the trajectory's id")

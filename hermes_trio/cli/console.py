@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.live import Live
 
 from hermes_trio.cli import EXIT_FINE
+from hermes_trio.cli.agent_options import whole_number
 from hermes_trio.cli.remote import add_remote_parser, run_remote, say
 from hermes_trio.console.client import ConsoleClient
 from hermes_trio.console.mirror import Mirror, named_snapshot
@@ -23,8 +24,10 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         subparsers,
         "console",
         line="watch a running server in the terminal",
-        description="Shows what is alive in a running server: a table as of top, a tree, the last events. "
+        description="Shows what is alive in a running server: a table as of top, a tree, the last events.\n"
         "Leave with Ctrl-C. The same in a browser: the server's address and /console.",
+        examples="  hermes-trio console http://10.0.0.5:9001 --token-file token.txt\n"
+        "  hermes-trio console --json --count 1 | jq '.trajectories | length'\n",
     )
     add_watch_options(parser)
     parser.set_defaults(run=lambda arguments: run_remote(arguments, _watch), whole=True)
@@ -33,7 +36,9 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
 def add_watch_options(parser: argparse.ArgumentParser) -> None:
     """Those that ``top`` has too."""
     parser.add_argument("server", nargs="?", metavar="URL", help="the same as --url")
-    parser.add_argument("--count", type=int, metavar="N", help="leave after so many seconds, or snapshots")
+    parser.add_argument(
+        "--count", type=whole_number, metavar="N", help="leave after so many seconds, or snapshots"
+    )
 
 
 async def _watch(client: ConsoleClient, arguments: argparse.Namespace) -> int:
@@ -46,22 +51,34 @@ async def watch(client: ConsoleClient, arguments: argparse.Namespace) -> int:
     Cancellation: poisons the connection.
     """
     await client.subscribe(_SECTIONS)
-    mirror, drawn, said = Mirror(), 0, 0.0
-    console = Console()
-    with Live(console=console, auto_refresh=False, screen=_takes_screen(console, arguments)) as live:
-        while arguments.count is None or drawn < 4 * arguments.count:
-            mirror.apply(await client.receive_tick())
-            drawn += 1
-            if arguments.json and mirror.now - said >= 1.0:
-                said = mirror.now
-                say(named_snapshot(_snapshot(mirror)))
-            elif not arguments.json:
-                live.update(_drawn(mirror, client, console, arguments), refresh=True)
+    if arguments.json:
+        await _print(client, arguments)
+    else:
+        await _show(client, arguments)
     return EXIT_FINE
 
 
-def _takes_screen(console: Console, arguments: argparse.Namespace) -> bool:
-    return console.is_terminal and not arguments.json
+async def _print(client: ConsoleClient, arguments: argparse.Namespace) -> None:
+    """A snapshot a second."""
+    mirror, printed, printed_at = Mirror(), 0, 0.0
+    while True:
+        mirror.apply(await client.receive_tick())
+        if mirror.now - printed_at >= 1.0:
+            printed, printed_at = printed + 1, mirror.now
+            say(named_snapshot(_snapshot(mirror)))
+        if printed == arguments.count:
+            return
+
+
+async def _show(client: ConsoleClient, arguments: argparse.Namespace) -> None:
+    mirror, drawn, console = Mirror(), 0, Console()
+    with Live(console=console, auto_refresh=False, screen=console.is_terminal) as live:
+        while True:
+            mirror.apply(await client.receive_tick())
+            drawn += 1
+            live.update(_drawn(mirror, client, console, arguments), refresh=True)
+            if arguments.count is not None and drawn == 4 * arguments.count:
+                return
 
 
 def _drawn(mirror: Mirror, client: ConsoleClient, console: Console, arguments: argparse.Namespace) -> Any:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from hermes_trio.cli import EXIT_FINE
+from hermes_trio.cli.agent_options import whole_number
 from hermes_trio.cli.remote import add_remote_parser, run_remote, say
 from hermes_trio.console.client import ConsoleClient
 from hermes_trio.console.mirror import EVENT, named
@@ -23,11 +24,12 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         subparsers,
         "logs",
         line="follow the events of a running server",
-        description="Prints events as they happen, until Ctrl-C. What is too much for the connection is left "
-        "out: the server never waits for who reads its events.",
+        description="Prints events as they happen, until Ctrl-C. What is too much for the connection is\n"
+        "left out: the server never waits for who reads its events.",
+        examples="  hermes-trio logs\n  hermes-trio logs task-7 --json | jq -r .text\n",
     )
     parser.add_argument("trajectory", nargs="?", help="of this trajectory only")
-    parser.add_argument("--count", type=int, metavar="N", help="stop after so many events")
+    parser.add_argument("--count", type=whole_number, metavar="N", help="stop after so many events")
     parser.set_defaults(run=lambda arguments: run_remote(arguments, _follow))
 
 

@@ -31,7 +31,9 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         subparsers,
         "ls",
         line="list what is alive in a running server",
-        description="Lists the trajectories, calls, slots or daemons of a running server.",
+        description="Lists the trajectories, calls, slots or daemons of a running server, once.",
+        examples="  hermes-trio ls\n"
+        "  hermes-trio ls calls --json | jq '.[] | select(.phase == \"running\") | .pid'\n",
     )
     parser.add_argument("kind", nargs="?", choices=KINDS, default="trajectories", help="(trajectories)")
     parser.set_defaults(run=lambda arguments: run_remote(arguments, _list))

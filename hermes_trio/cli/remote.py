@@ -20,12 +20,24 @@ URL_VARIABLE = "HERMES_TRIO_URL"
 TOKEN_VARIABLE = "TOOL_EXECUTOR_TOKEN"  # noqa: S105 - the name of a variable
 
 
+_EXIT_CODES = """\
+exit codes:
+  2 there is no such thing there, or the command is wrong; 3 nobody answers, the token was refused, or the
+  server went away; 130 after Ctrl-C
+"""
+
+
 def add_remote_parser(
-    subparsers: argparse._SubParsersAction[Any], name: str, *, line: str, description: str
+    subparsers: argparse._SubParsersAction[Any], name: str, *, line: str, description: str, examples: str
 ) -> argparse.ArgumentParser:
     """A verb's parser, with the options of all of them."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
-        name, help=line, description=description, allow_abbrev=False
+        name,
+        help=line,
+        description=description,
+        epilog=f"examples:\n{examples}\n{_EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument(
         "--url",

@@ -16,6 +16,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         "top",
         line="the trajectories of a running server, the longest wait first",
         description="Shows the trajectories of a running server, the longest wait first. Leave with Ctrl-C.",
+        examples="  hermes-trio top\n  hermes-trio top http://10.0.0.5:9001 --token-file token.txt\n",
     )
     add_watch_options(parser)
     parser.set_defaults(run=lambda arguments: run_remote(arguments, watch), whole=False)

@@ -24,8 +24,11 @@ from hermes_trio.link.url import LinkAddress, parse_link_url
 
 DEFAULT_URL: Final = "http://127.0.0.1:9001"
 CONNECT_LIMIT_S: Final = 10.0
+SILENCE_LIMIT_S: Final = 60.0
+"""A server that lives says something several times a second; a cancel may take half a minute."""
 MAX_MESSAGE_BYTES: Final = 8 * 1024 * 1024
 _REFUSED: Final = 4401
+_CLOSED: Final = {1000: "it was closed", 1001: "the server stops", 1006: "the server went away"}
 
 
 def socket_url(url: str) -> str:
@@ -72,10 +75,12 @@ class ConsoleClient:
         Raises:
             BrokenLinkError: the connection is over.
         """
-        while True:
-            message = await self.receive()
-            if isinstance(message, dict) and message.get("t") == "tick":
-                return message
+        with _bounded(SILENCE_LIMIT_S, "the server says nothing any more"):
+            while True:
+                message = await self.receive()
+                if isinstance(message, dict) and message.get("t") == "tick":
+                    break
+        return message
 
     async def command(self, name: str, **arguments: Any) -> Any:
         """Ask for something to be done, and wait for the answer.
@@ -85,17 +90,19 @@ class ConsoleClient:
         Raises:
             InvalidInputError: it cannot be done as it was asked for; the server says why.
             UnavailableError: it cannot be done now, likewise.
-            BrokenLinkError: the connection is over.
+            BrokenLinkError: the connection is over, or the server does not answer.
         """
         self._commands += 1
         await self.send({"t": "command", "id": self._commands, "name": name, "args": arguments})
-        while True:
-            message = await self.receive()
-            if isinstance(message, dict) and message.get("t") == "answer" and message["id"] == self._commands:
-                if not message["ok"]:
-                    kind = InvalidInputError if message.get("is_input") else UnavailableError
-                    raise kind(str(message["error"]))
-                return message["value"]
+        with _bounded(SILENCE_LIMIT_S, f"the server has not answered to {name}"):
+            while True:
+                message = await self.receive()
+                if isinstance(message, dict) and _is_answer(message, self._commands):
+                    break
+        if not message.get("ok"):
+            kind = InvalidInputError if message.get("is_input") else UnavailableError
+            raise kind(str(message.get("error")))
+        return message.get("value")
 
     async def send(self, message: dict[str, Any] | bytes) -> None:
         """Say something. Cancellation: poisons."""
@@ -121,7 +128,12 @@ class ConsoleClient:
         self.bytes_received += len(message)
         if isinstance(message, bytes):
             return message
-        parsed: dict[str, Any] = orjson.loads(message)
+        try:
+            parsed = orjson.loads(message)
+        except orjson.JSONDecodeError:
+            parsed = None
+        if not isinstance(parsed, dict):
+            raise BrokenLinkError("what answers there does not speak as a console does")
         return parsed
 
 
@@ -170,8 +182,10 @@ async def _connected(address: LinkAddress, url: str, token: str | None) -> Async
             raise RefusedError(f"{url} does not answer as a console of hermes-trio would.") from error
         client = ConsoleClient({}, socket)
         await client.send({"t": "hello", "version": 1, "token": token})
-        message = await client.receive()
-        assert isinstance(message, dict)
+        with _bounded(CONNECT_LIMIT_S, f"{url} does not welcome us as a console of hermes-trio would"):
+            message = await client.receive()
+        if not isinstance(message, dict) or message.get("t") != "welcome":
+            raise RefusedError(f"{url} is no console of hermes-trio.")
         client.welcome.update(message)
         yield client
 
@@ -188,10 +202,23 @@ async def _stream(address: LinkAddress, url: str) -> trio.SocketStream | trio.SS
         ) from error
 
 
+@contextmanager
+def _bounded(limit_s: float, otherwise: str) -> Iterator[None]:
+    try:
+        with trio.fail_after(limit_s):
+            yield
+    except trio.TooSlowError as error:
+        raise BrokenLinkError(f"{otherwise}, for {limit_s:g} s") from error
+
+
+def _is_answer(message: dict[str, Any], number: int) -> bool:
+    return message.get("t") == "answer" and message.get("id") == number
+
+
 def _ended(error: ConnectionClosed) -> RefusedError | BrokenLinkError:
     reason = error.reason
     code = reason.code if reason is not None else 1006
-    text = (reason.reason if reason is not None else None) or f"closed ({code})"
+    text = (reason.reason if reason is not None else None) or _CLOSED.get(code, f"closed ({code})")
     if code == _REFUSED:
         return RefusedError(text, mend="Give the server's token with --token-file.")
-    return BrokenLinkError(f"the console's connection is over: {text}")
+    return BrokenLinkError(f"the connection to the server is over: {text}")

@@ -9,6 +9,7 @@ import trio
 from attrs import frozen
 
 from hermes_trio.console.hub import ConsoleHub
+from hermes_trio.console.recordings import FetchedRecording
 from hermes_trio.console.stacks import stack_of
 from hermes_trio.errors import HermesTrioError, InvalidInputError
 
@@ -89,11 +90,13 @@ async def _cancel_trajectory(order: Order) -> dict[str, Any]:
 async def _drain(order: Order) -> dict[str, Any]:
     daemon = order.text("daemon")
     await trio.lowlevel.checkpoint()
+    await order.hub.wait_fresh()
+    known = order.hub.state.daemons.rows.get(daemon)
     found = order.hub.executor.drain_daemon(daemon)
     order.audited("drains" if found else "there is no such daemon")
     if not found:
         raise InvalidInputError(f"there is no daemon {daemon} in this fleet", field="daemon")
-    return {"daemon": daemon}
+    return {"daemon": daemon, "leased": known.leased if known else 0}
 
 
 async def _stack(order: Order) -> str:
@@ -124,6 +127,7 @@ async def _detail(order: Order) -> dict[str, Any]:
 
 async def _recordings(order: Order) -> list[dict[str, Any]]:
     await trio.lowlevel.checkpoint()
+    order.hub.fetching.see()
     return order.hub.recordings.rows()
 
 
@@ -132,6 +136,8 @@ async def _recording(order: Order) -> str:
     recording = order.hub.recordings.find(order.text("id"))
     if recording is None:
         raise InvalidInputError("there is no such recording any more", field="id")
+    if isinstance(recording, FetchedRecording):
+        await order.hub.fetching.fetch_all(recording)
     return recording.text()
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from attrs import define, field
 
+from hermes_trio.console.masking import mask_text
 from hermes_trio.console.model import LiveCall
 from hermes_trio.errors import Provenance
 from hermes_trio.telemetry.events import (
@@ -100,7 +101,7 @@ def line_of(stamped: Stamped, calls: Mapping[int, LiveCall]) -> list[Any]:
         members["type"],
         trajectory,
         number if isinstance(number, int) else None,
-        told[:MAX_TEXT],
+        mask_text(told)[:MAX_TEXT],
         _level(stamped.event),
     ]
 

@@ -39,7 +39,9 @@ class CallHistory:
 
     def add(self, call: LiveCall) -> None:
         """A call has ended."""
-        calls = self._calls.setdefault(call.trajectory, deque(maxlen=self.max_calls))
+        calls = self._calls.get(call.trajectory)
+        if calls is None:
+            calls = self._calls[call.trajectory] = deque(maxlen=self.max_calls)
         if len(calls) == self.max_calls:
             self._forgotten[call.trajectory] = self._forgotten.get(call.trajectory, 0) + 1
         calls.append(call)
@@ -83,10 +85,11 @@ class Latencies:
 
     def record(self, call: LiveCall, *, latency_s: float) -> None:
         """A call has ended, after this long."""
-        began = call.entered
+        began, phases = call.entered, self._phases
         for phase, until in call.marks:
-            if phase in self._phases:
-                self._phases[phase].record(max(0.0, until - began))
+            found = phases.get(phase)
+            if found is not None:
+                found.record(until - began if until > began else 0.0)
             began = until
         self._phases["whole"].record(latency_s)
         self.recent.record(latency_s)
@@ -107,4 +110,7 @@ class Latencies:
     def _tool(self, name: str) -> LogHistogram:
         if name not in self._tools and len(self._tools) >= MAX_TOOLS:
             name = OTHER_TOOLS
-        return self._tools.setdefault(name, LogHistogram())
+        found = self._tools.get(name)
+        if found is None:
+            found = self._tools[name] = LogHistogram()
+        return found

@@ -7,7 +7,8 @@ milliseconds at a time, and so that a watcher's message tells of many changes at
 missing (the bus has dropped some) mean another snapshot.
 
 What no event tells is looked up once a second, as long as somebody watches: the nurseries that calls run
-under, the traffic of the links, and the processes of calls that have been running for a while.
+under, the traffic of the links, the processes of calls that have been running for a while, and the
+recordings of slots' terminals.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import trio
 
 from hermes_trio.console.delta import Feeds, Watcher
 from hermes_trio.console.feed import Feed, line_of
+from hermes_trio.console.fetching import Fetching
 from hermes_trio.console.recordings import Recordings
 from hermes_trio.console.stacks import nursery_of
 from hermes_trio.console.state import LiveState
@@ -65,6 +67,7 @@ class ConsoleHub:
         self.state = LiveState()
         self.feeds = Feeds(events=Feed(), wire=Feed())
         self.recordings = Recordings()
+        self.fetching = Fetching(executor, self.recordings)
         self.open_terminal = open_terminal
         self._wiretap = WireTap(self.feeds.wire)
         self._is_tapped = False
@@ -149,10 +152,12 @@ class ConsoleHub:
                 self._look(now)
 
     async def _ask_on(self) -> Never:
-        """No event tells of a slot's processes: they are asked for while somebody looks."""
+        """What no event tells: a slot's processes, and what its terminals print."""
         while True:
             await trio.sleep(SAMPLE_S)
-            await self._count_processes()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._count_processes)
+                nursery.start_soon(self.fetching.fetch_some)
 
     def _begin(self) -> None:
         snapshot = self.executor.snapshot()

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from attrs import define, field, frozen
 
+from hermes_trio.console.masking import mask_text
 from hermes_trio.telemetry.events import CallPhase, DaemonState, LeaseState
 
 MAX_SUMMARY: Final = 120
@@ -35,11 +36,26 @@ class LiveCall:
     """Phases that are over, and when each ended."""
     provenance: str = ""
     error: str = ""
+    _shown: str | None = field(default=None, init=False)
+
+    def shown(self) -> str:
+        """Its summary as people may see it."""
+        if self._shown is None:
+            self._shown = mask_text(self.summary)
+        return self._shown
 
     def move(self, phase: CallPhase, at: float) -> None:
         """The next phase begins, and the present one is over."""
-        self.marks.append((self.phase.value, at))
+        self.marks.append((self.phase, at))
         self.phase, self.since = phase, at
+
+    def began_before(self, at: float) -> None:
+        """The present phase began no later than this, and the one before it was over then."""
+        if self.marks:
+            earlier = self.marks[-2][1] if len(self.marks) > 1 else self.entered
+            at = max(at, earlier)
+            self.marks[-1] = (self.marks[-1][0], at)
+        self.since = at
 
     def row(self) -> list[Any]:
         """Of the tree."""
@@ -52,7 +68,7 @@ class LiveCall:
             round(self.entered, 3),
             self.limit_s,
             self.pid,
-            self.summary[:MAX_SUMMARY],
+            self.shown()[:MAX_SUMMARY],
         ]
 
     def details(self) -> dict[str, Any]:
@@ -62,7 +78,7 @@ class LiveCall:
             "number": self.number,
             "turn": self.turn,
             "tool": self.tool,
-            "summary": self.summary,
+            "summary": self.shown(),
             "provenance": self.provenance,
             "error": self.error,
             "daemon": self.daemon,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from hermes_trio.errors import UnavailableError
+from hermes_trio.errors import InvalidInputError
 from hermes_trio.executor.executor import Executor
 from hermes_trio.executor.terminals import Terminal
 
@@ -64,11 +64,12 @@ async def open_slot_terminal(
         rows: likewise.
 
     Raises:
-        UnavailableError: it holds no slot, or no terminal could be started.
+        InvalidInputError: it holds no slot.
+        UnavailableError: no terminal could be started.
         LostError: the slot is gone.
     """
     if not executor.has_slot(trajectory_id):
-        raise UnavailableError(f"trajectory {trajectory_id} has no slot now")
+        raise InvalidInputError(f"{trajectory_id} has no slot now", field="trajectory")
     terminal = await executor.open_terminal(trajectory_id, columns=columns, rows=rows)
     screen = await terminal.capture()
     yield SlotTerminal(terminal, columns=screen.columns, rows=screen.rows)

@@ -48,6 +48,7 @@ MAX_TRAJECTORIES: Final = 20_000
 MAX_SAMPLES: Final = 600
 """Of the figures over time: one a second, ten minutes."""
 
+_ORDER: Final = {phase: number for number, phase in enumerate(CallPhase)}
 _SLOT_STATES: Final[Mapping[LeaseState, str]] = {
     LeaseState.LEASED: "leased",
     LeaseState.RELEASING: "dirty",
@@ -92,7 +93,7 @@ class LiveState:
 
     def begin(self, snapshot: Snapshot) -> None:
         """What is alive is what the snapshot says. What is over, and the figures, stay."""
-        nurseries = {id_: each.nursery for id_, each in self.trajectories.rows.items() if each.nursery}
+        before = dict(self.trajectories.rows)
         for table in (self.trajectories, self.slots, self.daemons):
             for key in list(table.rows):
                 table.remove(key)
@@ -104,8 +105,15 @@ class LiveState:
             if call.phase is CallPhase.PACKED:
                 call.phase = CallPhase.ON_THE_WIRE
         self.now = snapshot.at_s
-        for trajectory, nursery in nurseries.items():
-            self.place(trajectory, nursery)
+        for id_, known in self.trajectories.rows.items():
+            if id_ in before:
+                self._go_on(known, before[id_])
+
+    def _go_on(self, now: Trajectory, before: Trajectory) -> None:
+        """What a snapshot does not tell: where it runs, and its calls that are over."""
+        now.calls, now.errors, now.nursery = before.calls, before.errors, before.nursery
+        if now.nursery:
+            self.unplaced.discard(now.id)
 
     def apply(self, stamped: Stamped) -> None:
         """One thing has happened."""
@@ -166,7 +174,7 @@ class LiveState:
         elif isinstance(event, CallRunning):
             call.pid, phase = event.pid, CallPhase.RUNNING
         # The daemon's answer may be read before the writer's task has run on; a phase is never gone back to.
-        if list(CallPhase).index(phase) > list(CallPhase).index(call.phase):
+        if _ORDER[phase] > _ORDER[call.phase]:
             call.move(phase, at)
         self._touch(self.trajectories.rows[call.trajectory])
 
@@ -181,7 +189,7 @@ class LiveState:
         self.latencies.record(call, latency_s=max(0.0, event.latency_s))
         self._ended_since_sample += 1
         self._count("calls_ended")
-        self._count(f"calls_{event.provenance.value}")
+        self._count(f"calls_{event.provenance}")
         trajectory = self.trajectories.rows[call.trajectory]
         del trajectory.live[call.number]
         trajectory.calls += 1
@@ -391,15 +399,17 @@ def _is_of(call: LiveCall, command: str) -> bool:
 
 def _finish(call: LiveCall, event: CallEnded, at: float) -> None:
     """Divide the last phase: what the daemon measured is running, and what is left is the way back."""
-    call.provenance, call.error = event.provenance.value, event.error
+    call.provenance, call.error = event.provenance, event.error
     since = call.since
     if event.run_s is None or call.phase in (CallPhase.QUEUED, CallPhase.ENDED):
         call.move(CallPhase.ENDED, at)
         return
     if call.phase is not CallPhase.RUNNING:  # nobody told when it began
         call.move(CallPhase.RUNNING, max(since, at - event.run_s))
+    elif since > at - event.run_s:  # it was told late, and the daemon has measured more than that
+        call.began_before(at - event.run_s)
     ran_until = min(at, call.since + event.run_s)
-    call.marks.append((CallPhase.RUNNING.value, ran_until))
+    call.marks.append((CallPhase.RUNNING, ran_until))
     if at - ran_until > 1e-6:  # less is what arithmetic leaves
         call.marks.append(("result", at))
     call.phase, call.since = CallPhase.ENDED, at

@@ -6,7 +6,6 @@ looks like a secret is masked before it leaves this file.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -15,6 +14,7 @@ import orjson
 from attrs import define, field
 
 from hermes_trio.console.feed import Feed
+from hermes_trio.console.masking import MASK, SECRET_NAME, mask_text
 from hermes_trio.errors import RemoteProtocolError
 from hermes_trio.wire.codec import FrameDecoder
 
@@ -23,15 +23,6 @@ MAX_DECODED_CHARS: Final = 1500
 MAX_PAYLOAD_CHARS: Final = 160
 MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
 """The links' own limits are narrower, and were checked."""
-MASK: Final = "•••"
-
-_SECRET_NAME: Final = re.compile(
-    r"(?i)token|secret|passw|authorization|api[_-]?key|credential|session_id|cookie"
-)
-_SECRET_TEXT: Final = re.compile(
-    r"(?i)((?:token|secret|passw(?:or)?d|api[_-]?key|authorization)[\"']?\s*[=:\s]\s*[\"']?(?:(?:bearer|basic)\s+)?"
-    r"|\b(?:bearer|basic)\s+)[^\s\"'&;]+"
-)
 
 
 @define(eq=False)
@@ -90,13 +81,13 @@ def told(frame: Any) -> dict[str, Any]:
 
 
 def _masked(name: str, value: Any) -> Any:
-    if _SECRET_NAME.search(name) and value:
+    if SECRET_NAME.search(name) and value:
         return MASK
     if name == "environment" and isinstance(value, Mapping):
         return dict.fromkeys(map(str, value), MASK)
     match value:
         case str():
-            return _SECRET_TEXT.sub(rf"\1{MASK}", value)
+            return mask_text(value)
         case bytes() | bytearray() | memoryview():
             return _payload(bytes(value))
         case Mapping():
@@ -110,5 +101,5 @@ def _masked(name: str, value: Any) -> Any:
 
 
 def _payload(data: bytes) -> str:
-    text = _SECRET_TEXT.sub(rf"\1{MASK}", data[: 4 * MAX_PAYLOAD_CHARS].decode("utf-8", "replace"))
+    text = mask_text(data[: 4 * MAX_PAYLOAD_CHARS].decode("utf-8", "replace"))
     return text if len(data) <= MAX_PAYLOAD_CHARS else f"{text[:MAX_PAYLOAD_CHARS]}… ({len(data)} bytes)"

@@ -26,6 +26,7 @@ from hermes_trio.executor.results import (
     status_report,
 )
 from hermes_trio.executor.stream import Sent, ToolStream
+from hermes_trio.executor.terminal_book import LiveTerminal, TerminalBook
 from hermes_trio.executor.terminals import TerminalMethods
 from hermes_trio.executor.transfer import TransferMethods
 from hermes_trio.executor.watch import CallWatch, LiveCall
@@ -104,6 +105,7 @@ class Executor(TransferMethods, WorkspaceMethods, TerminalMethods, JobMethods):
             else None
         )
         self._watch = CallWatch(bus, daemon_of=pool.daemon)
+        self._terminals = TerminalBook()
         self._by_provenance = dict.fromkeys(Provenance, 0)
         self._total_errors = 0
         self._quiet: dict[str, set[QuietSlot]] = {}  # trajectories whose calls are refused, and for whom
@@ -213,6 +215,7 @@ class Executor(TransferMethods, WorkspaceMethods, TerminalMethods, JobMethods):
                 this executor's next trajectory; somebody else's gets it wiped all the same.
         """
         self._quiet.pop(trajectory_id, None)
+        self._terminals.forget(trajectory_id)
         await self._pool.release(trajectory_id, reset=reset_workspace)
 
     async def quiesce(self, trajectory_id: str) -> QuietSlot:
@@ -277,11 +280,15 @@ class Executor(TransferMethods, WorkspaceMethods, TerminalMethods, JobMethods):
         self._check_open()
         self._pool.submit(record)
         await self._answered(record)
+        self._note_terminal(record)
 
     def refusal(self, trajectory_id: str) -> str:
         """Why a trajectory's calls are refused now; empty when they are not."""
         self._check_open()
         return refused(ToolCall("tmux", {}), trajectory_id).error if trajectory_id in self._quiet else ""
+
+    def _note_terminal(self, record: CallRecord) -> None:
+        self._terminals.note(record.trajectory_id, record.operation, record.arguments, record.result)
 
     def _reopen(self, quiet: QuietSlot) -> None:
         others = self._quiet.get(quiet.trajectory_id, set())
@@ -333,6 +340,10 @@ class Executor(TransferMethods, WorkspaceMethods, TerminalMethods, JobMethods):
     def live_calls(self) -> tuple[LiveCall, ...]:
         """The calls that are under way, oldest first."""
         return self._watch.calls()
+
+    def live_terminals(self) -> tuple[LiveTerminal, ...]:
+        """The terminals that were started in slots and not stopped, oldest first."""
+        return self._terminals.alive(self.holds_slot)
 
     def tap_wire(self, tap: Callable[[str, bool, bytes], None] | None) -> None:
         """Show somebody each message of each link to a daemon; see :meth:`Fleet.set_tap`."""
@@ -409,6 +420,7 @@ class Executor(TransferMethods, WorkspaceMethods, TerminalMethods, JobMethods):
         if isinstance(plan, RunInSlot):
             sent = self._submit(live, plan)
             await self._answered(sent.record)
+            self._note_terminal(sent.record)
             return self._result(sent)
         context = self._context(live.trajectory_id, live.call, plan.limit_s)
         if isinstance(plan, RunHandler):

@@ -180,12 +180,18 @@ class Terminal:
         """
         pieces: list[bytes] = []
         offset = 0
-        while True:
-            result = await self._ask(TerminalAction.RECORDING, offset=offset, max_bytes=8 * PIECE_BYTES)
-            if not result.payload:
-                return b"".join(pieces)
-            pieces.append(result.payload)
-            offset = result.data["offset"]
+        while piece := await self.read_recording(offset):
+            pieces.append(piece)
+            offset += len(piece)
+        return b"".join(pieces)
+
+    async def read_recording(self, offset: int) -> bytes:
+        """Whole lines of the recording from byte ``offset`` on, at most 2 MiB; empty: that is all so far.
+
+        Cancellation: abandons.
+        """
+        result = await self._ask(TerminalAction.RECORDING, offset=offset, max_bytes=8 * PIECE_BYTES)
+        return result.payload
 
     async def stop(self) -> None:
         """Ends it with everything in it, and forgets it, its recording too. Idempotent.

@@ -170,14 +170,15 @@ async def _greeted(
         raise AgentStartError(f"it ended before its hello: {_complaint(complaints)}")
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 0)
     pid, uid, _ = _credentials(ancillary)
-    agent = AgentProcess(
-        launch=launch, group=group, launcher=launcher, sock=ours, pid=pid, pidfd=os.pidfd_open(pid)
-    )
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError as error:
+        raise AgentStartError("it was killed after its hello") from error
+    agent = AgentProcess(launch=launch, group=group, launcher=launcher, sock=ours, pid=pid, pidfd=pidfd)
     try:
         _check_hello(launch, data)
         _check_kernel(launch, pid, uid)
-        if not group.holds(pid):
-            raise AgentStartError("it did not enter the slot's control groups")
+        _check_groups(group, pid)
         _prefer(pid)
     except BaseException:
         agent.kill_nowait()
@@ -234,6 +235,15 @@ def _check_kernel(launch: Launch, pid: int, uid: int) -> None:
     for name in names:
         if _namespace(pid, name) == _namespace(os.getpid(), name):
             raise AgentStartError(f"it shares the host's {name} namespace")
+
+
+def _check_groups(group: SlotGroup, pid: int) -> None:
+    try:
+        inside = group.holds(pid)
+    except OSError as error:
+        raise AgentStartError(f"it is gone: {error.strerror}") from error
+    if not inside:
+        raise AgentStartError("it did not enter the slot's control groups")
 
 
 def _namespace(pid: int, name: str) -> str:

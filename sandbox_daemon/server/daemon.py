@@ -9,6 +9,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from hermes_trio.wire.frames import Epoch, Limits
 from sandbox_daemon.config import DaemonConfig
 from sandbox_daemon.isolation.levels import as_json
 from sandbox_daemon.isolation.probe import Isolation, probe
+from sandbox_daemon.server.admission import Admission, free_bytes
 from sandbox_daemon.server.host import Host
 from sandbox_daemon.server.neighbours import Neighbours
 from sandbox_daemon.server.operations import OFFERED
@@ -68,6 +70,7 @@ async def run_daemon(config: DaemonConfig) -> None:
                 limits=Limits(max_calls=config.max_calls),
                 pump=PumpConfig(heartbeat_s=config.heartbeat_s, dead_after_s=config.dead_after_s),
                 lease_grace_s=config.lease_grace_s,
+                admission=_admission(config, isolation),
             )
             async with open_sessions(host) as sessions, trio.open_nursery() as nursery:
                 port = await nursery.start(_serve, config, host, sessions, isolation)
@@ -95,6 +98,12 @@ def announce(config: DaemonConfig, *, port: int, epoch: Epoch) -> None:
         _write_whole(config.ready_file, ready + "\n")
     sys.stdout.write(ready + "\n")
     sys.stdout.flush()
+
+
+def _admission(config: DaemonConfig, isolation: Isolation) -> Admission:
+    if isolation.volumes and config.limits.disk_bytes:
+        return Admission(look_at_disk=partial(free_bytes, config.data_dir))
+    return Admission()
 
 
 async def _serve(

@@ -31,6 +31,7 @@ from hermes_trio.telemetry.log import get_logger
 from hermes_trio.wire.frames import Call, CallId, Cancel, Credit, Goodbye, Hello, Input, Lease, SessionId
 from hermes_trio.wire.operations import Operation
 from hermes_trio.wire.session import Event, LinkState, Session
+from sandbox_daemon.server.beginnings import Beginnings
 from sandbox_daemon.server.host import Host
 from sandbox_daemon.server.operations import BULK, Operations
 from sandbox_daemon.server.telling import note_outcome, told_of
@@ -94,6 +95,7 @@ class Peer:
         self._operations = Operations(host.pool, owner=owner)
         self._turnstile = Turnstile()
         self._running: dict[CallId, _Running] = {}
+        self._beginnings = Beginnings(runs=self._running.__contains__, announce=self._accept)
         self._held_bytes = 0  # of calls that run or wait
         self._unsent_bytes = 0  # of results that wait for the link
         self._sent = trio.Event()  # set, and made anew, when there are fewer of these
@@ -140,7 +142,7 @@ class Peer:
             async with trio.open_nursery() as self._nursery:
                 try:
                     with self._life:
-                        await trio.sleep_forever()
+                        await self._beginnings.announce_late()
                 finally:
                     on_over()
                     self._link_scope.cancel()
@@ -334,9 +336,14 @@ class Peer:
                 await turn.wait_now()
         while self._unsent_bytes > self._host.max_unsent_bytes:
             await self._sent.wait()
-        if not at_once:  # else its result alone says as much
+        if at_once:
+            self._beginnings.add(running.call.call_id)
+        else:
             credit = running.source.window_bytes if running.source is not None else 0
-            self._pump.post(partial(_say_accepted, call_id=running.call.call_id, input_credit=credit))
+            self._accept(running.call.call_id, input_credit=credit)
+
+    def _accept(self, call_id: CallId, *, input_credit: int = 0) -> None:
+        self._pump.post(partial(_say_accepted, call_id=call_id, input_credit=input_credit))
 
     async def _end_calls_of(self, lease: Lease) -> None:
         """End what runs or waits under a lease that is being given back; a later lease is not meant."""

@@ -57,7 +57,7 @@ async def _run(url: str, *words: str, token: str | None = TOKEN) -> subprocess.C
 
 async def _sleep(executor: Executor, trajectory: str, ended: list[str]) -> None:
     call = ToolCall(name="bash", arguments={"command": "sleep 300"})
-    ended.append((await executor.execute(trajectory, call)).provenance)
+    ended.append((await executor.execute(trajectory, call, limit_s=600.0)).provenance)
 
 
 async def test_what_is_alive_is_listed_and_ended() -> None:

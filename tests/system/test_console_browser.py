@@ -187,7 +187,7 @@ async def test_a_person_sees_what_runs_and_ends_it(tmp_path: Path) -> None:
                 while not _is_running():  # noqa: ASYNC110 - a process of somebody else
                     await trio.sleep(0.1)
         seen = await _drive(served, tmp_path, terminal="stuck-one")
-        assert "failed" not in seen, seen
+        assert "failed" not in seen, seen["failed"]
         assert seen["serious"] == []
         assert seen["levels"] == ["trajectory", "turn", "call", "daemon", "slot", "process"]
         assert "wait_ended" in seen["stack"]

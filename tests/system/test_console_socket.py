@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 import httpx
 import pytest
 import trio
 from starlette.applications import Starlette
+from starlette.routing import WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
 from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnection, wrap_client_stream
 
+from hermes_trio.console import client as client_module
 from hermes_trio.console import socket as socket_module
 from hermes_trio.console.client import ConsoleClient, open_console_client, socket_url
 from hermes_trio.console.hub import ConsoleHub, open_console_hub
@@ -229,6 +232,61 @@ async def _churn(hub: ConsoleHub) -> None:
             )
             hub.state.apply(Stamped(number, trio.current_time(), event))
         await trio.sleep(0.1)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ('{"t":"tick"}', "is no console of hermes-trio"),
+        ("[]", "does not speak as a console"),
+        ("nonsense", "does not speak as a console"),
+        (b"\x00bytes", "is no console of hermes-trio"),
+        (None, "does not welcome us"),
+    ],
+)
+async def test_who_is_no_console_is_said_so(
+    said: str | bytes | None, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else's websocket at the same address, one that says nothing too."""
+    monkeypatch.setattr(client_module, "CONNECT_LIMIT_S", 1.0 if said is None else 10.0)
+
+    async def talk(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await websocket.receive_text()
+        if isinstance(said, str):
+            await websocket.send_text(said)
+        elif said is not None:
+            await websocket.send_bytes(said)
+        await websocket.receive()
+
+    async with open_background_nursery() as nursery:
+        app = Starlette(routes=[WebSocketRoute("/console/ws", talk)])
+        url = await nursery.start(partial(serve_asgi, app))
+        with pytest.raises((RefusedError, BrokenLinkError), match=told):
+            async with open_console_client(url, token=None):
+                pass
+
+
+async def test_a_server_that_falls_silent_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has welcomed us, and then says nothing: neither an answer nor what changes."""
+    monkeypatch.setattr(client_module, "SILENCE_LIMIT_S", 0.3)
+
+    async def talk(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await websocket.send_text('{"t":"welcome"}')
+        with suppress(WebSocketDisconnect):
+            while True:
+                await websocket.receive_text()
+
+    async with open_background_nursery() as nursery:
+        app = Starlette(routes=[WebSocketRoute("/console/ws", talk)])
+        url = await nursery.start(partial(serve_asgi, app))
+        with pytest.raises(BrokenLinkError, match="has not answered to snapshot"):
+            async with open_console_client(url, token=None) as client:
+                await client.command("snapshot")
+        with pytest.raises(BrokenLinkError, match="says nothing any more"):
+            async with open_console_client(url, token=None) as client:
+                await client.receive_tick()
 
 
 async def test_who_is_not_there_is_said_so() -> None:

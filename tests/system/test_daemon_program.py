@@ -68,6 +68,16 @@ def refusal(*arguments: str, environment: dict[str, str] | None = None) -> tuple
 
 
 @pytest.fixture
+def small_disk(place: Path) -> Iterator[Path]:
+    """400 MiB below the daemon's data, of their own. Ask for it before ``daemon``."""
+    data = place / "data"
+    data.mkdir(mode=0o700)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400m,mode=700", "tmpfs", data], check=True)
+    yield data
+    subprocess.run(["umount", data], check=True)
+
+
+@pytest.fixture
 def daemon(place: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A running daemon and its URL."""
     with subprocess.Popen(
@@ -196,6 +206,24 @@ async def test_a_link_that_knows_the_id_only_cannot_take_a_session(
         assert error.code is ErrorCode.SESSION
         beats = await said(owner, encode_frame(Heartbeat(nonce=1)))
         assert Heartbeat(nonce=1, echo=True) in beats
+
+
+@pytest.mark.slow
+@pytest.mark.volumes
+async def test_a_disk_that_is_almost_full_is_told_before_a_slot_loses_what_it_wrote(
+    small_disk: Path, daemon: tuple[subprocess.Popen[str], str]
+) -> None:
+    """The call waits, and runs when there is room again."""
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(200 << 20))
+    _, url = daemon
+    call = ht.ToolCall("bash", {"command": "echo on"})
+    async with ht.open_static_backend([url], token=TOKEN) as backend, ht.open_executor(backend) as executor:
+        with trio.move_on_after(3.0):
+            await executor.execute("t", call)
+            pytest.fail("it ran on a disk that was almost full")
+        ballast.unlink()
+        assert (await executor.execute("t", call)).output == "on"
 
 
 @pytest.mark.slow

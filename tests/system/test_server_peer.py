@@ -16,6 +16,7 @@ from hermes_trio.link.message import MessageLink
 from hermes_trio.link.pump import Pump
 from hermes_trio.testing.links import open_memory_links
 from hermes_trio.wire.frames import (
+    Accepted,
     CallId,
     Drain,
     Epoch,
@@ -78,6 +79,10 @@ class Caller:
         self._pump.post(lambda session: ids.append(session.call(operation, arguments, **fields)))
         return ids
 
+    def cancel(self, call_id: CallId) -> None:
+        """Say so."""
+        self._pump.post(lambda session: session.cancel(call_id))
+
     async def ask(self, operation: str, arguments: dict[str, Any], **fields: Any) -> Result:
         """Send a call and wait for its result."""
         ids = self.post(operation, arguments, **fields)
@@ -136,6 +141,20 @@ async def test_a_late_release_does_not_touch_the_next_lease() -> None:
         assert again.provenance is Provenance.OK
         await caller.answered(running)
         assert caller.results[running[0]].payload == b"done\n"
+
+
+async def test_what_runs_for_a_while_is_said_to_run() -> None:
+    """Once. What is over soon is answered by its result alone: a second frame would cost more than it."""
+    async with hosting() as sessions, calling(sessions) as caller:
+        await caller.heard(Welcome)
+        lease = await caller.acquire()
+        ids = caller.post("bash", {"command": "sleep 600"}, lease=lease, limit_s=600)
+        with trio.fail_after(10):
+            assert (await caller.heard(Accepted)).call_id == ids[0]
+        assert ids[0] not in caller.results
+        caller.cancel(ids[0])
+        await caller.answered(ids)
+        assert [type(each) for each in caller.events].count(Accepted) == 1
 
 
 async def test_a_lease_is_worth_nothing_to_another_session() -> None:

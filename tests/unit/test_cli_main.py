@@ -39,6 +39,17 @@ def test_every_verb_explains_itself(capsys, verb):
     assert out.startswith(f"usage: hermes-trio {verb}")
 
 
+@pytest.mark.parametrize("verb", ["console", "top", "ls", "logs", "attach", "cancel", "drain"])
+def test_what_steers_a_server_is_taught_by_examples(capsys, verb):
+    """And what its exit codes mean; no line is too wide for a terminal."""
+    _, out, _ = _main(capsys, verb, "--help")
+    examples = out.partition("examples:\n")[2]
+    assert f"  hermes-trio {verb}" in examples
+    assert "exit codes:\n  2 " in examples
+    assert "--json" in out
+    assert max(map(len, out.splitlines())) <= 110
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -49,6 +60,8 @@ def test_every_verb_explains_itself(capsys, verb):
         (("run", "--slots", "x"), "argument --slots: must be a whole number from 1 to 1000000, not 'x'"),
         (("run", "--slot", "1"), "unrecognized arguments: --slot"),
         (("run", "--model", "u", "--scripted", "erring"), "not allowed with argument --model"),
+        (("logs", "--count", "0"), "argument --count: must be a whole number from 1 to 1000000, not '0'"),
+        (("cancel",), "one of the arguments trajectory --call is required"),
         (("run", "--isolation", "some"), "argument --isolation: invalid choice: 'some'"),
     ],
 )

@@ -134,6 +134,19 @@ def test_the_phases_of_a_call_add_up_to_its_time() -> None:
     assert call["provenance"] == "ok"
 
 
+def test_a_beginning_that_was_told_late_is_put_where_it_was() -> None:
+    """A daemon announces what has been running for a while; at the end it tells how long that was."""
+    state = after(queued(), PACKED, CallOnTheWire(call=1), CallRunning(call=1), ended(run_s=1.5))
+    assert state.detail("t")["calls"][0]["phases"] == [
+        ["queued", 2.0],
+        ["packed", 3.0],
+        ["on_the_wire", 3.5],
+        ["running", 5.0],
+    ]
+    state = after(queued(), PACKED, CallOnTheWire(call=1), CallRunning(call=1), ended(run_s=50.0))
+    assert state.detail("t")["calls"][0]["phases"][2:] == [["on_the_wire", 3.0], ["running", 5.0]]
+
+
 @pytest.mark.parametrize(
     ("events", "phases"),
     [

@@ -8,7 +8,8 @@ import orjson
 import pytest
 
 from hermes_trio.console.feed import Feed
-from hermes_trio.console.wiretap import MASK, MAX_FRAMES_PER_S, WireTap, told
+from hermes_trio.console.masking import MASK
+from hermes_trio.console.wiretap import MAX_FRAMES_PER_S, WireTap, told
 from hermes_trio.errors import Provenance
 from hermes_trio.wire.codec import encode_frame
 from hermes_trio.wire.frames import (

@@ -92,6 +92,11 @@ async function openTheWaterfall(page, trajectory) {
   await show(page, "waterfall", trajectory);
   await page.locator(".track .phase-running").first().waitFor({ timeout: WAIT_MS });
   seen.bars = await page.locator(".track .phase").count();
+  await page.getByRole("grid", { name: "Calls by phase" }).locator(".row:not([hidden])").nth(1).click();
+  await page.getByLabel("Time shown").selectOption("60");
+  const hash = await page.evaluate(() => location.hash);
+  check(/^#\/waterfall\/.+\?call=\d+&last=60$/.test(hash), `no permalink: ${hash}`);
+  await page.getByLabel("Time shown").selectOption("0");
   await shoot(page, "waterfall");
   await auditAccessibility(page, "waterfall");
 }
@@ -151,8 +156,13 @@ async function typeInTheTerminal(page) {
   await auditAccessibility(page, "terminal");
   await page.getByRole("button", { name: "Detach" }).click();
   await show(page, "replay");
-  await page.getByRole("grid", { name: "Recordings" }).locator(".row").first().click();
-  await replayed(page);
+  const recordings = page.getByRole("grid", { name: "Recordings" });
+  // The slot's own terminal, as its daemon has recorded it; then what was seen from here.
+  for (const origin of ["main", "console"]) {
+    await recordings.locator(".row:not([hidden])").filter({ hasText: options.terminal }).filter({ hasText: origin }).first().click();
+    await page.waitForFunction(() => /^#\/replay\/(slot|console)-\d+$/.test(location.hash));
+    await replayed(page);
+  }
 }
 
 async function playARecording(page) {
@@ -203,8 +213,14 @@ async function main() {
         for (const entry of list.getEntries()) window.longest = Math.max(window.longest, entry.duration);
       }).observe({ type: "longtask", buffered: true });
       window.shift = 0;
+      window.shifted = [];
       new PerformanceObserver((list) => {
-        for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.shift += entry.value;
+        for (const entry of list.getEntries()) {
+          if (entry.hadRecentInput) continue;
+          window.shift += entry.value;
+          const nodes = entry.sources.map(({ node }) => (node instanceof Element ? node : node?.parentElement)?.outerHTML.slice(0, 90));
+          window.shifted.push(`${entry.value.toFixed(4)} in ${location.hash}: ${nodes.join(" and ")}`);
+        }
       }).observe({ type: "layout-shift", buffered: true });
     });
     await page.goto(`${url}/console`);
@@ -221,6 +237,8 @@ async function main() {
     await typeInTheTerminal(page);
     await playARecording(page);
     await inTheLight(page);
+    seen.layout_shift = await page.evaluate(() => window.shift);
+    check(seen.layout_shift < 0.05, `what is shown jumps: ${seen.layout_shift}: ${(await page.evaluate(() => window.shifted)).join("; ")}`);
     const text = await page.content();
     check(!options.token || !text.includes(options.token), "the token is in the page");
     check(!options.token || sockets.every((each) => !each.includes(options.token)), "the token is in an address");

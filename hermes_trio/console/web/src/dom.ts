@@ -68,7 +68,11 @@ export function formatCount(count: number): string {
 
 /** Saves JSON to a file of the person's own. */
 export function download(name: string, value: unknown): void {
-  const url = URL.createObjectURL(new Blob([JSON.stringify(value, null, 2)], { type: "application/json" }));
+  downloadText(name, JSON.stringify(value, null, 2), "application/json");
+}
+
+export function downloadText(name: string, text: string, type: string): void {
+  const url = URL.createObjectURL(new Blob([text], { type }));
   h("a", { href: url, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }

@@ -106,7 +106,7 @@ class Page implements App {
     const nav = h("nav", { "aria-label": "Views" });
     let n = 0;
     for (const [name, view] of this.views) {
-      const tab = h("a", { href: `#/${name}`, title: `Key ${++n}` }, view.title);
+      const tab = h("a", { href: `#/${name}`, title: `Key ${++n}`, "data-title": view.title }, view.title);
       this.tabs.set(name, tab);
       nav.append(tab);
     }

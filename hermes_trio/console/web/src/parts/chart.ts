@@ -1,7 +1,6 @@
 // Curves over the last minutes, by uPlot.
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
-import { h } from "../dom";
 
 const HEIGHT_PX = 180;
 const COLOURS = ["--series-1", "--series-2", "--series-3"];
@@ -10,9 +9,7 @@ export interface Chart {
   show(data: number[][]): void;
 }
 
-export function makeChart(parent: HTMLElement, title: string, unit: string, series: string[]): Chart {
-  const holder = h("figure", { class: "chart" }, h("figcaption", {}, title));
-  parent.append(holder);
+export function makeChart(holder: HTMLElement, unit: string, series: string[]): Chart {
   let plot: uPlot | null = null;
   let data: number[][] = [[], ...series.map(() => [])];
   const make = (): void => {

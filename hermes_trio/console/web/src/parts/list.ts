@@ -27,7 +27,7 @@ export interface ListOptions<R> {
 }
 
 const ROW_PX = 28;
-const SPARE_ROWS = 6;
+const SPARE_ROWS = 4;
 let lists = 0;
 
 export class VirtualList<R> {
@@ -36,7 +36,10 @@ export class VirtualList<R> {
   private readonly body: HTMLElement;
   private readonly spacer: HTMLElement;
   private readonly none: HTMLElement;
-  private readonly pool: HTMLElement[] = [];
+  /** The elements in use, from the first row that is drawn on; in the document they are in the same order. */
+  private pool: HTMLElement[] = [];
+  private first = 0;
+  private made = 0;
   private selectedKey: string | null = null;
   private readonly id = `list${++lists}`;
   private frame = 0;
@@ -114,21 +117,38 @@ export class VirtualList<R> {
     const first = Math.max(0, Math.floor(body.scrollTop / ROW_PX) - SPARE_ROWS);
     const count = Math.min(rows.length - first, Math.ceil(body.clientHeight / ROW_PX) + 2 * SPARE_ROWS);
     setAttribute(body, "aria-rowcount", String(rows.length + 1));
+    this.turnTo(first);
     for (let n = 0; n < Math.max(count, this.pool.length); n++) {
       if (n < count) this.drawRow(this.pool[n] ?? this.newRow(), first + n);
       else this.pool[n]!.hidden = true;
     }
     const active = this.rows.findIndex((row) => options.key(row) === this.selectedKey);
     const isDrawn = active >= first && active < first + count;
-    setAttribute(body, "aria-activedescendant", isDrawn ? `${this.id}-${active - first}` : null);
+    setAttribute(body, "aria-activedescendant", isDrawn ? this.pool[active - first]!.id : null);
+  }
+
+  /** Rows that are seen before and after a scroll keep their elements: only the others are written anew. */
+  private turnTo(first: number): void {
+    const { pool, spacer } = this;
+    const by = first - this.first;
+    this.first = first;
+    if (by === 0 || Math.abs(by) >= pool.length) return;
+    if (by > 0) {
+      const moved = pool.splice(0, by);
+      spacer.append(...moved);
+      pool.push(...moved);
+    } else {
+      const moved = pool.splice(by);
+      spacer.prepend(...moved);
+      pool.unshift(...moved);
+    }
   }
 
   private newRow(): HTMLElement {
-    const n = this.pool.length;
     const cells = this.options.columns.map((column) =>
       h("span", { role: "gridcell", class: column.numeric ? "cell numeric" : "cell" }),
     );
-    const row = h("div", { role: "row", class: "row", id: `${this.id}-${n}`, onclick: (event: MouseEvent) => this.onClick(row, event) }, ...cells);
+    const row = h("div", { role: "row", class: "row", id: `${this.id}-${this.made++}`, onclick: (event: MouseEvent) => this.onClick(row, event) }, ...cells);
     this.pool.push(row);
     this.spacer.append(row);
     return row;

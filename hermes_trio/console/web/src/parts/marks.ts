@@ -1,5 +1,5 @@
 // Colours and words for states. A colour never stands alone: the word is always beside it.
-import { h } from "../dom";
+import { h, setAttribute, setText } from "../dom";
 
 const TONES: Record<string, string> = {
   running: "good",
@@ -16,8 +16,7 @@ const TONES: Record<string, string> = {
   waiting: "wait",
   acquiring: "wait",
   packed: "wait",
-  sent: "move",
-  wire: "move",
+  on_the_wire: "move",
   result: "move",
   model: "model",
   thinking: "model",
@@ -46,6 +45,17 @@ export function toneOf(state: string): string {
 
 export function mark(state: string, text = state.replaceAll("_", " ")): HTMLElement {
   return h("span", { class: "mark", "data-tone": toneOf(state) }, text);
+}
+
+/** The same in a list's cell, whose mark is written anew rather than made anew. */
+export function drawMark(cell: HTMLElement, state: string, text = state.replaceAll("_", " ")): void {
+  const there = cell.firstElementChild;
+  if (!(there instanceof HTMLElement)) cell.append(mark(state, text));
+  else {
+    setAttribute(there, "data-tone", toneOf(state));
+    setText(there, text);
+  }
+  cell.firstElementChild!.toggleAttribute("hidden", !state);
 }
 
 /** What is shown where there is nothing: why, and how to get something. */

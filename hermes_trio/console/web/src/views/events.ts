@@ -2,7 +2,7 @@
 import type { App, View } from "../app";
 import { h } from "../dom";
 import { VirtualList } from "../parts/list";
-import { mark, teach } from "../parts/marks";
+import { drawMark, teach } from "../parts/marks";
 import type { EventRow, Section } from "../protocol";
 
 const enum E {
@@ -38,7 +38,7 @@ export class EventsView implements View {
       key: (row) => String(row[E.seq]),
       columns: [
         { name: "Time", width: "7.5rem", text: (row) => app.store.clock(row[E.at]) },
-        { name: "Event", width: "11rem", text: (row) => row[E.kind], draw: (cell, row) => cell.replaceChildren(mark(row[E.level] === "info" ? row[E.kind] : row[E.level], row[E.kind].replaceAll("_", " "))) },
+        { name: "Event", width: "11rem", text: (row) => row[E.kind], draw: (cell, row) => drawMark(cell, row[E.level] === "info" ? row[E.kind] : row[E.level], row[E.kind].replaceAll("_", " ")) },
         { name: "Trajectory", width: "minmax(8rem, 1fr)", text: (row) => row[E.trajectory] },
         { name: "Call", width: "5rem", numeric: true, text: (row) => (row[E.call] === null ? "" : String(row[E.call])) },
         { name: "What", width: "minmax(14rem, 3fr)", text: (row) => row[E.text] },

@@ -6,6 +6,11 @@ import { teach } from "../parts/marks";
 import { load } from "../parts/lazy";
 import type { Figures, Percentiles, Section } from "../protocol";
 
+const CHARTS: [title: string, unit: string, series: string[]][] = [
+  ["Whole calls, percentiles of each second", "s", ["p50", "p95", "p99"]],
+  ["Queues and calls", "", ["trajectories waiting for a slot", "calls queued", "calls under way"]],
+  ["Calls ended per second", "/s", ["calls"]],
+];
 const ORDER = ["queued", "packed", "on_the_wire", "running", "result", "whole"];
 
 export class LatencyView implements View {
@@ -14,7 +19,7 @@ export class LatencyView implements View {
   readonly element: HTMLElement;
   private readonly phases = h("tbody");
   private readonly tools = h("tbody");
-  private readonly charts = h("div", { class: "charts" });
+  private readonly charts = CHARTS.map(([title]) => h("figure", { class: "chart" }, h("figcaption", {}, title)));
   private readonly tables: HTMLElement;
   private readonly none: HTMLElement;
   private drawn: Chart[] | null = null;
@@ -23,17 +28,14 @@ export class LatencyView implements View {
   constructor(private readonly app: App) {
     this.tables = h("div", { class: "tables" }, table("By phase", "phase", this.phases), table("By tool, whole calls", "tool", this.tools));
     this.none = teach("No call has ended since the console was opened", "Percentiles and curves begin with the first one.");
-    this.element = h("section", { class: "view scrolling", "aria-label": this.title, tabindex: 0 }, this.none, this.charts, this.tables);
+    this.element = h("section", { class: "view scrolling", "aria-label": this.title, tabindex: 0 }, this.none, h("div", { class: "charts" }, ...this.charts), this.tables);
   }
 
   async open(): Promise<void> {
     if (this.drawn) return;
     const { makeChart } = await load("chart");
-    this.drawn = [
-      makeChart(this.charts, "Whole calls, percentiles of each second", "s", ["p50", "p95", "p99"]),
-      makeChart(this.charts, "Queues and calls", "", ["trajectories waiting for a slot", "calls queued", "calls under way"]),
-      makeChart(this.charts, "Calls ended per second", "/s", ["calls"]),
-    ];
+    if (this.drawn) return;
+    this.drawn = CHARTS.map(([, unit, series], n) => makeChart(this.charts[n]!, unit, series));
     this.drawnFigures = null;
     this.draw();
   }

@@ -1,15 +1,18 @@
 // Recorded terminal sessions, played with a scrubber.
 import type { App, View } from "../app";
-import { formatBytes, formatDuration, h } from "../dom";
+import { downloadText, formatBytes, formatDuration, h } from "../dom";
 import { VirtualList } from "../parts/list";
 import { load } from "../parts/lazy";
-import { teach } from "../parts/marks";
+import { drawMark, teach } from "../parts/marks";
 import type { Replay } from "../parts/player";
 import type { Section } from "../protocol";
 
 interface Recording {
   id: string;
   trajectory: string;
+  /** "console": what was seen in an attached terminal; else the name of the slot's own terminal. */
+  origin: string;
+  live: boolean;
   began: number;
   duration_s: number;
   bytes: number;
@@ -24,7 +27,9 @@ export class ReplayView implements View {
   private readonly holder = h("div", { class: "player" });
   private readonly status = h("span", { class: "muted count", role: "status" });
   private recordings: Recording[] = [];
+  private readonly save: HTMLButtonElement;
   private replay: Replay | null = null;
+  private cast: { name: string; text: string } | null = null;
   private askedAt = 0;
 
   constructor(private readonly app: App) {
@@ -32,19 +37,21 @@ export class ReplayView implements View {
       label: "Recordings",
       key: (each) => each.id,
       columns: [
-        { name: "Trajectory", width: "minmax(10rem, 1fr)", text: (each) => each.trajectory },
-        { name: "Began", width: "6.5rem", text: (each) => app.store.clock(each.began).slice(0, 8) },
-        { name: "Lasts", width: "5.5rem", numeric: true, text: (each) => formatDuration(each.duration_s) },
-        { name: "Size", width: "5.5rem", numeric: true, text: (each) => formatBytes(each.bytes) + (each.cut ? ", cut" : "") },
+        { name: "Trajectory", width: "minmax(7rem, 1fr)", text: (each) => each.trajectory },
+        { name: "Terminal", width: "6.5rem", text: (each) => `${each.origin}|${each.live}`, draw: (cell, each) => drawMark(cell, each.live ? "open" : "done", each.origin) },
+        { name: "Began", width: "4.5rem", text: (each) => app.store.clock(each.began).slice(0, 8) },
+        { name: "Lasts", width: "4.5rem", numeric: true, text: (each) => formatDuration(each.duration_s) },
+        { name: "Size", width: "6.5rem", numeric: true, text: (each) => formatBytes(each.bytes) + (each.cut ? ", cut" : "") },
       ],
       onSelect: (each) => each && app.go("replay", each.id),
-      empty: () => teach("Nothing is recorded yet", "A terminal session that was attached to from a console is recorded while it is watched. An asciicast file of your own can be opened above."),
+      empty: () => teach("Nothing is recorded yet", "The terminals of slots are listed here from their start on, whoever uses them, and what was seen in a terminal that was attached to from a console. An asciicast file of your own can be opened above."),
     });
+    this.save = h("button", { type: "button", disabled: true, onclick: () => this.cast && downloadText(`${this.cast.name}.cast`, this.cast.text, "application/x-asciicast") }, "Save as .cast");
     const file = h("input", { type: "file", accept: ".cast", onchange: () => void file.files?.[0]?.text().then((text) => this.play(text, file.files![0]!.name)) });
     this.element = h(
       "section",
       { class: "view", "aria-label": this.title },
-      h("div", { class: "bar" }, h("label", { class: "file" }, "Open a .cast file", file), this.status),
+      h("div", { class: "bar" }, h("label", { class: "file" }, "Open a .cast file", file), this.save, this.status),
       h("div", { class: "split wide" }, this.list.element, this.holder),
     );
   }
@@ -89,6 +96,8 @@ export class ReplayView implements View {
   private async play(text: string, name: string): Promise<void> {
     const { makeReplay } = await load("player");
     this.close();
+    this.cast = { name, text };
+    this.save.disabled = false;
     this.status.textContent = `Space plays and pauses, ← and → go 5 s, [ and ] a frame, < and > change the speed · ${name}`;
     this.replay = makeReplay(text, this.holder);
   }

@@ -1,8 +1,8 @@
 // The live tree: nursery, trajectory, turn, call, daemon, slot, remote process; and what each waits for.
 import type { App, View } from "../app";
-import { formatAge, h } from "../dom";
+import { formatAge, h, setAttribute, setText } from "../dom";
 import { VirtualList } from "../parts/list";
-import { mark, teach, toneOf } from "../parts/marks";
+import { drawMark, teach, toneOf } from "../parts/marks";
 import { Inspector } from "../parts/inspector";
 import type { CallRow, Section, TrajectoryRow } from "../protocol";
 import { C, T } from "../store";
@@ -58,7 +58,7 @@ export class TreeView implements View {
       expanded: (node) => node.open,
       columns: [
         { name: "What", width: "minmax(16rem, 3fr)", text: (node) => `${node.kind}|${node.name}`, draw: drawName },
-        { name: "State", width: "8rem", text: (node) => node.state, draw: (cell, _, state) => cell.replaceChildren(...(state ? [mark(state)] : [])) },
+        { name: "State", width: "8rem", text: (node) => node.state, draw: (cell, _, state) => drawMark(cell, state) },
         { name: "For", width: "6.5rem", numeric: true, text: (node) => (node.since ? formatAge(app.store.now() - node.since) : "") },
         { name: "Limit", width: "5.5rem", numeric: true, text: (node) => (node.limit_s ? `${node.limit_s} s` : "") },
         { name: "Waits for", width: "minmax(10rem, 2fr)", text: (node) => node.waits },
@@ -213,9 +213,10 @@ function haystack(row: TrajectoryRow): string {
 }
 
 function drawName(cell: HTMLElement, node: Node): void {
-  cell.replaceChildren(
-    h("span", { class: "twisty", "aria-hidden": "true" }),
-    h("span", { class: `kind kind-${node.kind}` }, node.kind),
-    h("span", { class: node.kind === "turn" ? "name" : "name mono" }, node.name),
-  );
+  if (!cell.firstChild) cell.append(h("span", { class: "twisty", "aria-hidden": "true" }), h("span"), h("span"));
+  const [, kind, name] = cell.children as unknown as [Element, Element, Element];
+  setAttribute(kind, "class", `kind kind-${node.kind}`);
+  setText(kind, node.kind);
+  setAttribute(name, "class", node.kind === "turn" ? "name" : "name mono");
+  setText(name, node.name);
 }

@@ -2,7 +2,7 @@
 import type { App, View } from "../app";
 import { formatDuration, h, setAttribute } from "../dom";
 import { VirtualList } from "../parts/list";
-import { mark, teach } from "../parts/marks";
+import { drawMark, teach } from "../parts/marks";
 import type { CallDetails, Section } from "../protocol";
 
 const PHASES: Record<string, string> = {
@@ -24,6 +24,9 @@ export class WaterfallView implements View {
   private readonly zoom: HTMLSelectElement;
   private readonly note = h("span", { class: "muted count" });
   private chosen = "";
+  /** The call that the address names, until it was shown. */
+  private wanted = "";
+  private call = "";
   private from = 0;
   private to = 1;
   private namesAt = 0;
@@ -37,7 +40,7 @@ export class WaterfallView implements View {
     });
     this.zoom = h(
       "select",
-      { "aria-label": "Time shown", onchange: () => this.draw() },
+      { "aria-label": "Time shown", onchange: () => this.noteAddress() },
       h("option", { value: "0" }, "all of it"),
       h("option", { value: "60" }, "the last minute"),
       h("option", { value: "10" }, "the last 10 s"),
@@ -54,10 +57,14 @@ export class WaterfallView implements View {
         { name: "Call", width: "4.5rem", numeric: true, text: (call) => String(call.number) },
         { name: "Turn", width: "3.5rem", numeric: true, text: (call) => (call.turn ? String(call.turn) : "") },
         { name: "Tool and command", width: "minmax(10rem, 1.2fr)", text: (call) => `${call.tool} ${call.summary}`, draw: (cell, call) => cell.replaceChildren(h("span", { class: "name mono" }, `${call.tool} ${call.summary}`)) },
-        { name: "Ended", width: "8.5rem", text: (call) => call.provenance || "running", draw: (cell, call) => cell.replaceChildren(mark(call.provenance || "running", call.provenance ? undefined : "under way")) },
+        { name: "Ended", width: "8.5rem", text: (call) => call.provenance || "running", draw: (cell, call) => drawMark(cell, call.provenance || "running", call.provenance ? undefined : "under way") },
         { name: "Took", width: "5.5rem", numeric: true, text: (call) => formatDuration(this.end(call) - call.entered) },
         { name: "Phases", width: "minmax(14rem, 3fr)", text: (call) => this.barText(call), draw: (cell, call) => this.drawBar(cell, call) },
       ],
+      onSelect: (call) => {
+        this.call = call ? String(call.number) : "";
+        this.noteAddress();
+      },
       empty: () =>
         this.chosen
           ? teach(`No calls of ${this.chosen} are known`, "They are kept for the trajectories that were used last, from the moment somebody opens the console.")
@@ -72,8 +79,11 @@ export class WaterfallView implements View {
     );
   }
 
-  open(argument: string): void {
+  open(argument: string, query: URLSearchParams): void {
     this.chosen = argument;
+    this.wanted = this.call = query.get("call") ?? "";
+    this.zoom.value = query.get("last") ?? "0";
+    if (this.zoom.selectedIndex < 0) this.zoom.value = "0";
     this.chooser.value = argument;
     this.app.store.detail = null;
     this.list.show([]);
@@ -99,6 +109,15 @@ export class WaterfallView implements View {
     this.note.textContent = detail?.forgotten ? `${detail.forgotten} earlier calls were forgotten` : "";
     this.drawScale(calls.length > 0);
     this.list.show(calls);
+    if (this.wanted && calls.some((call) => String(call.number) === this.wanted)) {
+      this.list.select(this.wanted, true);
+      this.wanted = "";
+    }
+  }
+
+  private noteAddress(): void {
+    this.app.note({ call: this.call, last: this.zoom.value === "0" ? "" : this.zoom.value });
+    this.draw();
   }
 
   exported(): unknown {

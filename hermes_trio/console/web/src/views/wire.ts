@@ -2,7 +2,7 @@
 import type { App, View } from "../app";
 import { formatBytes, h } from "../dom";
 import { VirtualList } from "../parts/list";
-import { mark, teach } from "../parts/marks";
+import { drawMark, teach } from "../parts/marks";
 import type { Section, WireRow } from "../protocol";
 
 const enum W {
@@ -36,7 +36,7 @@ export class WireView implements View {
       columns: [
         { name: "Time", width: "7.5rem", text: (row) => app.store.clock(row[W.at]) },
         { name: "Way", width: "4.5rem", text: (row) => row[W.direction], draw: (cell, row) => cell.replaceChildren(h("span", { class: `way way-${row[W.direction]}` }, row[W.direction] === "out" ? "↑ out" : "↓ in")) },
-        { name: "Type", width: "8rem", text: (row) => row[W.type], draw: (cell, row) => cell.replaceChildren(mark(row[W.type])) },
+        { name: "Type", width: "8rem", text: (row) => row[W.type], draw: (cell, row) => drawMark(cell, row[W.type]) },
         { name: "Size", width: "5.5rem", numeric: true, text: (row) => formatBytes(row[W.bytes]) },
         { name: "Call", width: "5rem", numeric: true, text: (row) => (row[W.call] === null ? "" : String(row[W.call])) },
         { name: "Daemon", width: "8rem", text: (row) => row[W.daemon] },
