@@ -22,6 +22,7 @@ from hermes_trio.api.openapi import openapi_document
 from hermes_trio.api.problems import ProblemError, problem_of, problem_response
 from hermes_trio.api.routes.artifacts import artifact_endpoints
 from hermes_trio.api.routes.calls import call_endpoints
+from hermes_trio.api.routes.files import file_endpoints
 from hermes_trio.api.routes.live import live_endpoints
 from hermes_trio.api.routes.slots import slot_endpoints
 from hermes_trio.api.state import ApiState
@@ -41,6 +42,7 @@ def endpoints_of(api: ApiState) -> tuple[Endpoint, ...]:
         *call_endpoints(api),
         *slot_endpoints(api),
         *artifact_endpoints(api),
+        *file_endpoints(api),
         *live_endpoints(api),
     )
 

@@ -22,6 +22,7 @@ class Parameter:
         schema: JSON schema of its value.
         description: one sentence.
         required: it must be there.
+        example: of its value; ``None``: none is told.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Parameter:
     schema: Mapping[str, Any]
     description: str
     required: bool = False
+    example: str | None = None
 
 
 @frozen(kw_only=True)
@@ -46,7 +48,8 @@ class Endpoint:
         response: class of the JSON answer; ``None``: see ``media``.
         response_example: of the answer.
         media: further media types of the answer, and what they are.
-        upload: the body is bytes.
+        successes: further statuses of success, with the same media types, and what they mean.
+        upload: the body is bytes of this media type; ``None``: it is none.
         parameters: query and headers.
         statuses: refusals that it knows beyond 401, 403 and 422.
         secured: wants the token, where there is one.
@@ -63,7 +66,8 @@ class Endpoint:
     response: type | None = None
     response_example: Any = None
     media: Mapping[str, str] = field(factory=dict)
-    upload: bool = False
+    successes: Mapping[int, str] = field(factory=dict)
+    upload: str | None = None
     parameters: tuple[Parameter, ...] = ()
     statuses: tuple[int, ...] = ()
     secured: bool = True

@@ -15,9 +15,9 @@ class ApiLimits:
         max_head_bytes: request line and headers; more is answered 431.
         head_limit_s: for all of a head, from its first byte; a slower one is cut off.
         max_body_bytes: of a JSON request; more is answered 413.
-        max_upload_bytes: of an uploaded file; more is answered 413.
         body_limit_s: for all of a JSON body; a slower one is answered 408.
-        stall_limit_s: how long a client may take for 64 KiB of an answer; then it is dropped.
+        stall_limit_s: how long a client may take for 64 KiB of an answer, then it is dropped; or of a file
+            that it sends, which is then answered 408.
         idle_limit_s: how long a connection may stay without a request.
         max_connections: open at once; one more is closed at once.
         max_batch: calls of one ``POST /batch``.
@@ -28,7 +28,6 @@ class ApiLimits:
     max_head_bytes: int = 32 * 1024
     head_limit_s: float = 10.0
     max_body_bytes: int = 16 * 1024 * 1024
-    max_upload_bytes: int = 256 * 1024 * 1024
     body_limit_s: float = 30.0
     stall_limit_s: float = 20.0
     idle_limit_s: float = 75.0

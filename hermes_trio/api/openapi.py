@@ -68,8 +68,8 @@ def _operation(each: Endpoint, *, has_token: bool) -> dict[str, Any]:
         if each.example is not None:
             content["example"] = each.example
         operation["requestBody"] = {"required": True, "content": {"application/json": content}}
-    if each.upload:
-        octets = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+    if each.upload is not None:
+        octets = {each.upload: {"schema": {"type": "string", "format": "binary"}}}
         operation["requestBody"] = {"required": True, "content": octets}
     if each.secured and has_token:
         operation["security"] = [{"bearer": []}]
@@ -77,7 +77,7 @@ def _operation(each: Endpoint, *, has_token: bool) -> dict[str, Any]:
 
 
 def _parameter(one: Parameter) -> dict[str, Any]:
-    return {
+    return ({} if one.example is None else {"example": one.example}) | {
         "name": one.name,
         "in": one.where,
         "required": one.required,
@@ -95,9 +95,12 @@ def _responses(each: Endpoint) -> dict[str, Any]:
     for media, about in each.media.items():
         content[media] = {"schema": {"type": "string", "description": about}}
     found = {"200": {"description": "Done; see the schema.", "content": content}}
+    found |= {
+        str(status): {"description": told, "content": content} for status, told in each.successes.items()
+    }
     refusals = {*each.statuses, 403}
     refusals |= {401} if each.secured else set()
-    takes_input = each.request is not None or each.upload or each.parameters
+    takes_input = each.request is not None or each.upload is not None or each.parameters
     refusals |= {422} if takes_input else set()
     return found | {str(status): _problem(status) for status in sorted(refusals)}
 

@@ -386,6 +386,27 @@ class ArtifactArchiveResponse:
     entry_count: int | None = None
 
 
+@frozen(kw_only=True)
+class TransferResponse:
+    """A file or a tree is there.
+
+    Args:
+        path: in the workspace.
+        size: of the file, or of the tree's archive, in bytes.
+        sha256: likewise.
+        sent_bytes: how much of it came with this request.
+        entries: of a tree; null: it was a file.
+        skipped: what of a tree was left out, and why; the first hundred.
+    """
+
+    path: str
+    size: int
+    sha256: str
+    sent_bytes: int
+    entries: int | None = None
+    skipped: Mapping[str, str] = field(factory=dict)
+
+
 # --- reading ----------------------------------------------------------------------------------------------
 
 

@@ -26,9 +26,9 @@ from hermes_trio.executor.results import (
     status_report,
 )
 from hermes_trio.executor.stream import Sent, ToolStream
+from hermes_trio.executor.streamed_files import StreamedFileMethods
 from hermes_trio.executor.terminal_book import LiveTerminal, TerminalBook
 from hermes_trio.executor.terminals import TerminalMethods
-from hermes_trio.executor.transfer import TransferMethods
 from hermes_trio.executor.watch import CallWatch, LiveCall
 from hermes_trio.executor.workspaces import WorkspaceMethods
 from hermes_trio.fleet.calls import CallRecord
@@ -76,7 +76,7 @@ class ExecutorStatistics:
 _STREAMING = frozenset({Operation.BASH, Operation.BASH_STATEFUL})
 
 
-class Executor(TransferMethods, WorkspaceMethods, TerminalMethods, JobMethods):
+class Executor(StreamedFileMethods, WorkspaceMethods, TerminalMethods, JobMethods):
     """Runs tool calls. Made by :func:`open_executor`.
 
     Any number of tasks may call it at once. Calls of one trajectory run one after another, in the order in
