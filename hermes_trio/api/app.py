@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
 from importlib import metadata
@@ -56,7 +56,7 @@ def create_app(api: ApiState, *, mounts: Sequence[Mount] = ()) -> AsgiApp:
     """
     endpoints = endpoints_of(api)
     document = json_bytes(openapi_document(endpoints, version=_version(), has_token=api.gate is not None))
-    routes: list[BaseRoute] = [_route(api, each) for each in endpoints]
+    routes: list[BaseRoute] = [_route(api, path, some) for path, some in _by_path(endpoints).items()]
     routes.append(Route("/openapi.json", partial(_document, document), methods=["GET"]))
     for mount in mounts:
         routes += mount(api)
@@ -68,13 +68,22 @@ def create_app(api: ApiState, *, mounts: Sequence[Mount] = ()) -> AsgiApp:
     return RequestGuard(OriginGuard(traced, has_token=api.gate is not None))
 
 
-def _route(api: ApiState, endpoint: Endpoint) -> Route:
-    return Route(endpoint.path, partial(_answer, api, endpoint), methods=[endpoint.method])
+def _by_path(endpoints: Iterable[Endpoint]) -> dict[str, dict[str, Endpoint]]:
+    """Each path once, so that a wrong method is told all that there are."""
+    found: dict[str, dict[str, Endpoint]] = {}
+    for each in endpoints:
+        found.setdefault(each.path, {})[each.method] = each
+    return found
 
 
-async def _answer(api: ApiState, endpoint: Endpoint, request: Request) -> Response:
+def _route(api: ApiState, path: str, endpoints: Mapping[str, Endpoint]) -> Route:
+    return Route(path, partial(_answer, api, endpoints), methods=list(endpoints))
+
+
+async def _answer(api: ApiState, endpoints: Mapping[str, Endpoint], request: Request) -> Response:
     """The boundary: whatever is refused, or fails in our own words, is a problem."""
     await trio.lowlevel.checkpoint()
+    endpoint = endpoints["GET" if request.method == "HEAD" else request.method]
     try:
         if endpoint.secured:
             api.check_token(request.headers.get("authorization"))

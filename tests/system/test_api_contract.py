@@ -167,6 +167,8 @@ async def test_unknown_paths_and_methods_are_told() -> None:
         assert (missing.status_code, missing.json()["detail"]) == (404, "Not Found")
         wrong = await client.get("/execute")
         assert (wrong.status_code, wrong.json()["detail"]) == (405, "Method Not Allowed")
+        deleted = await client.delete("/files")
+        assert set(deleted.headers["allow"].split(", ")) == {"GET", "HEAD", "PUT"}
 
 
 async def test_a_batch_is_answered_in_the_order_of_its_calls() -> None:

@@ -163,7 +163,7 @@ def file_endpoints(api: ApiState) -> tuple[Endpoint, ...]:
             summary="Unpack a tar archive into a folder, over what is there. What would lead out of the "
             "workspace is left out, and told in `skipped`.",
             handle=partial(_upload_tree, api),
-            upload=_TAR,
+            upload=OCTETS,
             response=TransferResponse,
             response_example={**_TRANSFER, "path": "out", "size": 10240, "sent_bytes": 10240, "entries": 2},
             parameters=(_TRAJECTORY, _FOLDER),
