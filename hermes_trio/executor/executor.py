@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from itertools import chain
 from typing import Any
 
 import trio
-from attrs import evolve, frozen
+from attrs import evolve
 
 from hermes_trio.backends.base import Backend
 from hermes_trio.errors import ClosedError, Provenance, UnavailableError
@@ -25,6 +25,7 @@ from hermes_trio.executor.results import (
     result_of_failure,
     status_report,
 )
+from hermes_trio.executor.statistics import ExecutorStatistics
 from hermes_trio.executor.stream import Sent, ToolStream
 from hermes_trio.executor.streamed_files import StreamedFileMethods
 from hermes_trio.executor.terminal_book import LiveTerminal, TerminalBook
@@ -33,13 +34,12 @@ from hermes_trio.executor.watch import CallWatch, LiveCall
 from hermes_trio.executor.workspaces import WorkspaceMethods
 from hermes_trio.fleet.calls import CallRecord
 from hermes_trio.fleet.fleet import Fleet, FleetConfig, open_fleet
-from hermes_trio.link.pump import PumpConfig, PumpStatistics
+from hermes_trio.link.pump import PumpConfig
 from hermes_trio.slots.pool import SlotPool
-from hermes_trio.slots.table import SlotTableStatistics
 from hermes_trio.telemetry import traces
 from hermes_trio.telemetry.bus import DEFAULT_MAX_EVENTS, EventBus, Subscription
 from hermes_trio.telemetry.events import Snapshot
-from hermes_trio.telemetry.histogram import HistogramSnapshot, LogHistogram
+from hermes_trio.telemetry.histogram import LogHistogram
 from hermes_trio.telemetry.log import bound
 from hermes_trio.tools.background import with_background
 from hermes_trio.tools.calls import ToolCall, ToolResult
@@ -48,30 +48,6 @@ from hermes_trio.tools.run import bounded, run_handler
 from hermes_trio.tools.tool import ToolContext
 from hermes_trio.tools.tool_server.client import ToolServerClient
 from hermes_trio.wire.operations import Operation, SlotStatusReport
-
-
-@frozen(kw_only=True)
-class ExecutorStatistics:
-    """What an executor has done and holds. Constant in size, however long it runs."""
-
-    total_requests: int
-    """Calls answered, however they ended."""
-    total_errors: int
-    """Calls whose result was not a success."""
-    by_provenance: Mapping[Provenance, int]
-    in_flight: int
-    """Calls whose callers are waiting now."""
-    latency: HistogramSnapshot
-    """Seconds from entering :meth:`Executor.execute` to leaving it, of answered calls."""
-    queue: HistogramSnapshot
-    """Seconds of it before the call was put on the wire: waiting for a slot and for the link."""
-    slots: SlotTableStatistics
-    links: Mapping[str, PumpStatistics]
-    reconnects: int
-    """Links that went on with a session where the link before had been lost; callers saw a latency."""
-    sessions_lost: int
-    """Sessions that ended although nobody had said goodbye; their calls ended as lost."""
-
 
 _STREAMING = frozenset({Operation.BASH, Operation.BASH_STATEFUL})
 
