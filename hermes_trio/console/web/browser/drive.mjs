@@ -184,6 +184,43 @@ async function replayed(page) {
   await auditAccessibility(page, "replay");
 }
 
+/** Records what is alive for a while, goes back and forth in it, and returns to what is live. */
+async function recordTheState(page) {
+  await show(page, "tree");
+  await page.getByRole("button", { name: "Record", exact: true }).click();
+  await page.waitForTimeout(4000);
+  await page.getByRole("button", { name: "Stop recording" }).click();
+  const moment = page.getByLabel("Moment of the recording");
+  await moment.waitFor();
+  const shownAt = async (share) => {
+    await moment.evaluate((input, at) => {
+      input.value = String(at * Number(input.max));
+      input.dispatchEvent(new Event("input"));
+    }, share);
+    await page.waitForTimeout(800);
+    return page.locator("[role=treegrid]").innerText();
+  };
+  const [first, last, again] = [await shownAt(0), await shownAt(1), await shownAt(0)];
+  check(first !== last, "the recorded state does not change");
+  check(first === again, "a moment of the recording is not always the same");
+  await shoot(page, "recorded");
+  await auditAccessibility(page, "recorded");
+  await page.getByRole("button", { name: "Play" }).click();
+  await page.getByRole("button", { name: "Pause" }).waitFor();
+  const [file] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Save the recording" }).click()]);
+  await page.getByRole("button", { name: "Back to what is live" }).click();
+  await moment.waitFor({ state: "detached" });
+  await show(page, "replay");
+  await page.locator("input[type=file]").setInputFiles({ name: "session.json", mimeType: "application/json", buffer: readFileSync(await file.path()) });
+  await moment.waitFor();
+  check((await shownAt(0)) === first, "the saved recording is another one");
+  await page.getByRole("button", { name: "Back to what is live" }).click();
+  await show(page, "replay");
+  await page.locator("input[type=file]").setInputFiles({ name: "x.json", mimeType: "application/json", buffer: Buffer.from('{"ticks": 1}') });
+  await page.getByText("x.json: It is no recording of a console.").waitFor();
+  seen.recorded = true;
+}
+
 async function inTheLight(page) {
   await page.emulateMedia({ colorScheme: "light" });
   for (const view of ["tree", "slots", "latency", "events"]) {
@@ -236,6 +273,7 @@ async function main() {
     await lookAround(page);
     await typeInTheTerminal(page);
     await playARecording(page);
+    await recordTheState(page);
     await inTheLight(page);
     seen.layout_shift = await page.evaluate(() => window.shift);
     check(seen.layout_shift < 0.05, `what is shown jumps: ${seen.layout_shift}: ${(await page.evaluate(() => window.shifted)).join("; ")}`);

@@ -1,6 +1,7 @@
 // What a view is given, and what it has to be.
 import type { Connection } from "./connection";
 import type { Section } from "./protocol";
+import type { Session } from "./session";
 import type { Store } from "./store";
 
 export interface App {
@@ -13,6 +14,8 @@ export interface App {
   cancelCall(number: number, what: string): Promise<void>;
   cancelTrajectory(id: string): Promise<void>;
   drain(daemon: string): Promise<void>;
+  /** Shows a recorded state in place of what is live. */
+  play(session: Session): void;
 }
 
 export interface View {

@@ -10,7 +10,7 @@ const REFUSED = 4401;
 interface Listener {
   onState(state: LinkState, why: string): void;
   onWelcome(welcome: Welcome): void;
-  onTick(tick: Tick): void;
+  onTick(tick: Tick, chars: number): void;
 }
 
 export class Connection {
@@ -100,7 +100,7 @@ export class Connection {
         this.send({ t: "subscribe", ...this.subscription });
         break;
       case "tick":
-        this.listener.onTick(message);
+        this.listener.onTick(message, data.length);
         break;
       case "answer":
         this.waiting.get(message.id)?.(message);

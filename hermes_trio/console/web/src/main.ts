@@ -4,6 +4,9 @@ import { Connection, type LinkState } from "./connection";
 import { download, formatBytes, formatCount, h, isTyping, setAttribute, setText } from "./dom";
 import { askToken, confirmAction, tell } from "./parts/dialog";
 import "./parts/nonce";
+import { Scrubber } from "./parts/scrubber";
+import type { Welcome } from "./protocol";
+import { Player, RECORDED, Recorder, type Session } from "./session";
 import { D, Store } from "./store";
 import "./style.css";
 import { EventsView } from "./views/events";
@@ -20,7 +23,9 @@ const THEMES = ["auto", "dark", "light"] as const;
 const PREFERS_LIGHT = matchMedia("(prefers-color-scheme: light)");
 
 class Page implements App {
-  readonly store = new Store();
+  private readonly live = new Store();
+  /** Of a recording that is shown instead. What is live goes on meanwhile. */
+  private played: Store | null = null;
   readonly connection: Connection;
   private readonly views = new Map<string, View>();
   private readonly tabs = new Map<string, HTMLAnchorElement>();
@@ -28,6 +33,11 @@ class Page implements App {
   private readonly figures = h("span", { class: "figures-bar mono" });
   private readonly traffic = h("span", { class: "muted mono traffic", title: "What this page receives" });
   private readonly area = h("main");
+  private readonly bar = h("div", { class: "replay-bar" });
+  private readonly record = h("button", { type: "button", class: "quiet", title: "Key r", "aria-pressed": "false", onclick: () => this.toggleRecording() }, "Record");
+  private recorder: Recorder | null = null;
+  private scrubber: Scrubber | null = null;
+  private welcome: Welcome | null = null;
   private current: View | null = null;
   private theme: (typeof THEMES)[number] = "auto";
   private isDirty = false;
@@ -38,13 +48,16 @@ class Page implements App {
     this.connection = new Connection({
       onState: (state, why) => this.showLink(state, why),
       onWelcome: (welcome) => {
-        this.store.welcome(welcome);
+        this.stopRecording(); // another executor's clock may be another
+        this.welcome = welcome;
+        this.live.welcome(welcome);
         document.title = `${welcome.name} · hermes-trio console`;
         this.route();
       },
-      onTick: (tick) => {
-        this.store.apply(tick);
-        this.isDirty = true;
+      onTick: (tick, chars) => {
+        this.live.apply(tick);
+        this.recorder?.take(tick, chars);
+        this.isDirty = !this.played;
       },
     });
     const make: [string, View][] = [
@@ -60,12 +73,16 @@ class Page implements App {
     for (const [name, view] of make) this.views.set(name, view);
     this.showTheme();
     PREFERS_LIGHT.addEventListener("change", () => this.showTheme());
-    document.body.append(this.header(), this.area);
+    document.body.append(this.header(), this.area, this.bar);
     addEventListener("hashchange", () => this.route());
     addEventListener("keydown", (event) => this.onKey(event));
     setInterval(() => this.tick(), DRAW_MS);
     this.route();
     this.connection.open();
+  }
+
+  get store(): Store {
+    return this.played ?? this.live;
   }
 
   go(view: string, argument = "", query: Record<string, string> = {}): void {
@@ -93,8 +110,51 @@ class Page implements App {
       await this.act("drain", { daemon }, `${daemon} is draining`);
   }
 
+  play(session: Session): void {
+    this.stopRecording();
+    this.played = new Store();
+    const player = new Player(session, this.played);
+    this.scrubber = new Scrubber(player, { changed: () => this.current?.draw(), leave: () => this.showLive() });
+    this.bar.replaceChildren(this.scrubber.element);
+    document.body.classList.add("replaying");
+    this.go("tree");
+    void player.goTo(player.from).then(() => this.current?.draw());
+  }
+
+  private showLive(): void {
+    this.scrubber = this.played = null;
+    this.bar.replaceChildren();
+    document.body.classList.remove("replaying");
+    this.current?.draw();
+  }
+
+  private toggleRecording(): void {
+    if (this.recorder) this.play(this.recorder.session());
+    else if (this.welcome && !this.played) {
+      this.recorder = new Recorder(this.welcome, this.live.present());
+      setText(this.record, "Stop recording");
+      this.record.setAttribute("aria-pressed", "true");
+      this.subscribe();
+    }
+  }
+
+  private stopRecording(): void {
+    if (!this.recorder) return;
+    this.recorder = null;
+    setText(this.record, "Record");
+    this.record.setAttribute("aria-pressed", "false");
+    this.subscribe();
+  }
+
+  private subscribe(): void {
+    const view = this.current!;
+    const sections = this.recorder ? [...new Set([...view.sections, ...RECORDED])] : view.sections;
+    this.connection.subscribe({ sections, trajectory: view.trajectory?.() ?? null });
+  }
+
   private async act(name: string, args: Record<string, unknown>, done: string): Promise<void> {
     try {
+      if (this.played) throw new Error("This is a recording: nothing can be done in it.");
       await this.connection.command(name, args);
       tell(done);
     } catch (error) {
@@ -116,7 +176,7 @@ class Page implements App {
     return h(
       "header",
       { class: "top" },
-      h("div", { class: "top-line" }, h("h1", {}, "hermes-trio"), this.link, this.figures, this.traffic, h("span", { class: "top-actions" }, save, theme, keys)),
+      h("div", { class: "top-line" }, h("h1", {}, "hermes-trio"), this.link, this.figures, this.traffic, h("span", { class: "top-actions" }, this.record, save, theme, keys)),
       nav,
     );
   }
@@ -131,13 +191,14 @@ class Page implements App {
     }
     for (const [other, tab] of this.tabs) setAttribute(tab, "aria-current", this.views.get(other) === view ? "page" : null);
     view.open?.(argument, query);
-    this.connection.subscribe({ sections: view.sections, trajectory: view.trajectory?.() ?? null });
+    this.subscribe();
     view.draw();
   }
 
   private tick(): void {
+    this.scrubber?.tick();
     this.current?.draw();
-    if (this.isDirty) this.drawFigures();
+    if (this.isDirty || this.played) this.drawFigures();
     this.isDirty = false;
     const now = performance.now();
     if (now - this.measuredAt < 2000) return;
@@ -200,6 +261,7 @@ class Page implements App {
       ["→ ←", "open, close a row of the tree"],
       ["Enter", "show the calls of the row's trajectory by phase"],
       ["e", "export what is shown as JSON"],
+      ["r", "record what is alive; once more: stop, and play it"],
       ["t", "dark, light, or as the system"],
       ["?", "these keys"],
     ];
@@ -219,6 +281,7 @@ class Page implements App {
       requestAnimationFrame(() => this.current?.focus?.());
     } else if (event.key === "/") this.current?.element.querySelector<HTMLInputElement>("input")?.focus();
     else if (event.key === "e") this.export();
+    else if (event.key === "r") this.toggleRecording();
     else if (event.key === "t") document.querySelector<HTMLElement>("[title='Key t']")?.click();
     else if (event.key === "?") this.showKeys();
     else return;

@@ -77,6 +77,7 @@ export class Store {
   detail: Detail | null = null;
   features: string[] = [];
   framesPaused = false;
+  private stopped: Seconds | null = null;
   private serverNow: Seconds = 0;
   private localNow = 0;
   private wallOffset = 0;
@@ -87,6 +88,8 @@ export class Store {
     this.clear();
     this.events = [];
     this.frames = [];
+    this.stopped = null;
+    this.figures = { phases: {}, tools: {}, counters: {}, history: [] };
     this.setNow(welcome.now);
   }
 
@@ -108,8 +111,20 @@ export class Store {
     this.framesDropped = tick.wire_dropped ?? this.framesDropped;
   }
 
+  /** All that is alive, as one message. */
+  present(): Tick {
+    const rows = { trajectories: [...this.trajectories.values()], slots: [...this.slots.values()], daemons: [...this.daemons.values()] };
+    return { t: "tick", now: this.now(), reset: true, rows, figures: this.figures };
+  }
+
+  /** Time does not go on: what is shown is a recording. */
+  standAt(now: Seconds): void {
+    this.stopped = now;
+  }
+
   /** The executor's clock, as far as it can be known here. */
   now(): Seconds {
+    if (this.stopped !== null) return this.stopped;
     return this.serverNow + (performance.now() - this.localNow) / 1000;
   }
 

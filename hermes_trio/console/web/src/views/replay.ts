@@ -6,6 +6,7 @@ import { load } from "../parts/lazy";
 import { drawMark, teach } from "../parts/marks";
 import type { Replay } from "../parts/player";
 import type { Section } from "../protocol";
+import { readSession } from "../session";
 
 interface Recording {
   id: string;
@@ -44,14 +45,14 @@ export class ReplayView implements View {
         { name: "Size", width: "6.5rem", numeric: true, text: (each) => formatBytes(each.bytes) + (each.cut ? ", cut" : "") },
       ],
       onSelect: (each) => each && app.go("replay", each.id),
-      empty: () => teach("Nothing is recorded yet", "The terminals of slots are listed here from their start on, whoever uses them, and what was seen in a terminal that was attached to from a console. An asciicast file of your own can be opened above."),
+      empty: () => teach("Nothing is recorded yet", "The terminals of slots are listed here from their start on, whoever uses them, and what was seen in a terminal that was attached to from a console. A file of your own can be opened above: an asciicast, or what “Record” at the top has made of the whole console."),
     });
     this.save = h("button", { type: "button", disabled: true, onclick: () => this.cast && downloadText(`${this.cast.name}.cast`, this.cast.text, "application/x-asciicast") }, "Save as .cast");
-    const file = h("input", { type: "file", accept: ".cast", onchange: () => void file.files?.[0]?.text().then((text) => this.play(text, file.files![0]!.name)) });
+    const file = h("input", { type: "file", accept: ".cast,.json", onchange: () => void this.openFile(file) });
     this.element = h(
       "section",
       { class: "view", "aria-label": this.title },
-      h("div", { class: "bar" }, h("label", { class: "file" }, "Open a .cast file", file), this.save, this.status),
+      h("div", { class: "bar" }, h("label", { class: "file" }, "Open a recording", file), this.save, this.status),
       h("div", { class: "split wide" }, this.list.element, this.holder),
     );
   }
@@ -82,6 +83,19 @@ export class ReplayView implements View {
     this.askedAt = performance.now();
     this.recordings = await this.app.connection.command<Recording[]>("recordings").catch(() => this.recordings);
     this.list.show(this.recordings);
+  }
+
+  private async openFile(input: HTMLInputElement): Promise<void> {
+    const file = input.files?.[0];
+    if (!file) return;
+    const text = await file.text();
+    input.value = ""; // the same file can be chosen again
+    if (!file.name.endsWith(".json")) return this.play(text, file.name);
+    try {
+      this.app.play(readSession(text));
+    } catch (error) {
+      this.status.textContent = `${file.name}: ${(error as Error).message}`;
+    }
   }
 
   private async fetch(id: string): Promise<void> {
