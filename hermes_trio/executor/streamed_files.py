@@ -7,7 +7,7 @@ does not take holds the slot back, by credit, and what the slot does not take ho
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -48,11 +48,13 @@ class _Stream(Local):
         self._see(piece)
         return piece
 
-    async def write(self, data: bytes) -> None:
-        """The next piece. Cancellation: abandons."""
+    async def write(self, chunks: Sequence[bytes]) -> None:
+        """The next pieces. Cancellation: abandons."""
         assert self._take is not None
-        await self._take(data)
-        self._see(data)
+        await trio.lowlevel.checkpoint()
+        for chunk in filter(None, chunks):  # an empty file comes as an empty chunk
+            await self._take(chunk)
+            self._see(chunk)
 
     async def skip(self, size: int) -> None:
         """So much of it is at the far end already, and is not seen here. Cancellation: atomic."""
