@@ -118,7 +118,7 @@ def _exporter(where: str | None, environment: Mapping[str, str]) -> SpanExporter
         if where == CONSOLE:
             return _lines(sys.stderr.fileno())
         if where != "otlp" and "://" not in where:
-            return _lines(_opened(where))
+            return line_exporter(where)
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
         return OTLPSpanExporter(endpoint=None if where == "otlp" else where)
@@ -127,6 +127,15 @@ def _exporter(where: str | None, environment: Mapping[str, str]) -> SpanExporter
             "Traces are asked for, and the OpenTelemetry SDK is not installed.",
             mend="Install it with: pip install 'hermes-trio[traces]'.",
         ) from error
+
+
+def line_exporter(path: str) -> SpanExporter:
+    """Writes one JSON object a line to the end of a file.
+
+    Raises:
+        InvalidInputError: it cannot be written.
+    """
+    return _lines(_opened(path))
 
 
 def _opened(path: str) -> int:

@@ -32,6 +32,7 @@ from hermes_trio.testing.fake_shell import FakeCall, FakeOutcome, FakeSlot
 from hermes_trio.testing.links import open_memory_links
 from hermes_trio.wire.codec import FrameDecoder, structure_arguments, unstructure
 from hermes_trio.wire.frames import (
+    TRACEPARENT_FEATURE,
     Call,
     CallId,
     Cancel,
@@ -263,6 +264,7 @@ class _FakePeer:
             hello,
             epoch=daemon.epoch,
             limits=Limits(),
+            features=(TRACEPARENT_FEATURE,),
             slots=len(daemon.slots),
             isolation={"level": "none"},
         )

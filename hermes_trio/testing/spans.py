@@ -43,9 +43,16 @@ def recorded_spans() -> Iterator[RecordedSpans]:
     exporter = InMemorySpanExporter()
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
+    with traced_by(provider):
+        yield RecordedSpans(exporter)
+    provider.shutdown()
+
+
+@contextmanager
+def traced_by(provider: TracerProvider) -> Iterator[None]:
+    """Give spans of this process to a provider while the body runs, whatever the process has set up."""
     before, traces._tracer = traces._tracer, provider.get_tracer("hermes_trio")
     try:
-        yield RecordedSpans(exporter)
+        yield
     finally:
         traces._tracer = before
-        provider.shutdown()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import trio
 import trio.testing
 
@@ -137,3 +138,21 @@ def test_representations_fit_a_line() -> None:
     with bus.subscribed("one") as subscription:
         assert repr(bus) == "<EventBus 1 listeners, 0 events>"
         assert repr(subscription) == "<Subscription 'one', 0 waiting, 0 dropped>"
+
+
+async def test_who_lingers_is_woken_once_for_what_comes_together(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The first event does not wait longer than it was told."""
+    bus = EventBus()
+    async with bus.subscribe() as events, trio.open_nursery() as nursery:
+
+        async def tell() -> None:
+            for number in range(3):
+                bus.publish(CallRunning(call=number))
+                await trio.sleep(0.02)
+
+        nursery.start_soon(tell)
+        began = trio.current_time()
+        assert [each.event.call for each in await events.receive_some(linger_s=0.05)] == [0, 1, 2]  # type: ignore[union-attr]
+        assert trio.current_time() - began == pytest.approx(0.05)

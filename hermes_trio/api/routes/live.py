@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Final
 
 import trio
 from starlette.requests import Request
@@ -15,6 +16,9 @@ from hermes_trio.api.payloads import MessageResponse, OkResponse, StatusResponse
 from hermes_trio.api.problems import ProblemError
 from hermes_trio.api.state import ApiState
 from hermes_trio.telemetry.events import KINDS, to_mapping
+
+LINGER_S: Final = 0.05
+"""How long an event waits for company: a server that is busy must not be woken for each."""
 
 
 def live_endpoints(api: ApiState) -> tuple[Endpoint, ...]:
@@ -186,6 +190,6 @@ async def _tell(api: ApiState, kinds: list[type] | None, emit: Emit) -> None:
         snapshot = api.executor.snapshot()
         await emit(sse_event("snapshot", snapshot.to_mapping(), event_id=snapshot.sequence))
         while True:
-            some = await events.receive_some(256)
+            some = await events.receive_some(1024, linger_s=LINGER_S)
             written = [to_mapping(each) for each in some if each.sequence > snapshot.sequence]
             await emit(b"".join(sse_event(each["type"], each, event_id=each["sequence"]) for each in written))
