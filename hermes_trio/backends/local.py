@@ -167,6 +167,7 @@ def _arguments(places: Places, name: str, slots: int, isolation: str) -> tuple[s
         "--token-file": str(places.token_file),
         "--ready-file": str(places.ready_file(name)),
         "--isolation": isolation,
+        "--log-format": "pretty",  # its last words are for people
     }
     return (*(part for option in options.items() for part in option), "--exit-with-stdin")
 

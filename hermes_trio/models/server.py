@@ -104,10 +104,7 @@ class ModelServer:
 
     def request(self, body: bytes) -> httpx.Request:
         """A request with this body."""
-        headers = {**self._headers, "Content-Length": str(len(body))}
-        asking = traces.current_traceparent()
-        if asking is not None:
-            headers["traceparent"] = asking
+        headers = {**self._headers, "Content-Length": str(len(body)), **traces.headers()}
         return httpx.Request("POST", self._url, headers=headers, stream=RequestBody(body))
 
     async def _refusal(self, answer: Answer) -> ModelError:

@@ -33,8 +33,7 @@ class TelemetrySettings:
         Their standard error is kept for their last words only, so they get no ``console``. What the
         environment says they hear themselves.
         """
-        traces = () if self.traces in (None, CONSOLE) else ("--traces", self.traces)
-        return ("--log-format", "pretty", *traces)
+        return () if self.traces in (None, CONSOLE) else ("--traces", self.traces)
 
 
 def add_telemetry_options(parser: argparse.ArgumentParser, *, level: str) -> None:

@@ -38,6 +38,7 @@ __all__ = [
     "current_traceparent",
     "fail",
     "finish",
+    "headers",
     "no_span",
     "running",
     "traceparent_of",
@@ -80,6 +81,12 @@ def traceparent_of(span: Span) -> str | None:
 def current_traceparent() -> str | None:
     """The same of the present task's span."""
     return traceparent_of(trace.get_current_span())
+
+
+def headers() -> Mapping[str, str]:
+    """The header by which a server is told of the present task's span; empty: there is nothing to tell."""
+    told = current_traceparent()
+    return {} if told is None else {"traceparent": told}
 
 
 def no_span() -> Span:

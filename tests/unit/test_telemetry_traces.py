@@ -7,6 +7,7 @@ import trio
 from opentelemetry import trace
 
 from hermes_trio.errors import InvalidInputError, Provenance
+from hermes_trio.models.chat import ChatClient
 from hermes_trio.telemetry import traces
 from hermes_trio.telemetry.exporting import check_destination, wanted_by
 from hermes_trio.telemetry.redaction import keep_secret
@@ -156,3 +157,14 @@ def test_where_spans_cannot_go(where: str) -> None:
 def test_the_standard_variables_ask_for_traces(environment: dict[str, str], wanted: bool) -> None:
     """As any program with OpenTelemetry hears them."""
     assert wanted_by(environment) is wanted
+
+
+def test_a_model_server_is_sent_the_span_that_asks(recorded_spans: RecordedSpans) -> None:
+    """As a header, and only where there is a span."""
+    client = ChatClient("http://127.0.0.1:1/v1")
+    (server,) = client._pool.servers
+    assert "traceparent" not in server.request(b"{}").headers
+    with traces.running("asks"):
+        sent = server.request(b"{}").headers["traceparent"]
+    context = recorded_spans.one("asks").context
+    assert sent[:-2] == f"00-{context.trace_id:032x}-{context.span_id:016x}-"

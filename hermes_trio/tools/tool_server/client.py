@@ -9,6 +9,7 @@ import orjson
 import trio
 
 from hermes_trio.errors import InvalidInputError, Provenance, UnavailableError
+from hermes_trio.telemetry import traces
 from hermes_trio.telemetry.redaction import keep_secret
 from hermes_trio.tools.calls import ToolCall, ToolResult
 from hermes_trio.tools.schema import ToolSchema
@@ -86,7 +87,7 @@ class ToolServerClient:
             return _failed(call, _words(error), Provenance.UNAVAILABLE)
 
     async def _ask(self, method: str, path: str, *, content: bytes | None = None) -> Any:
-        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity", **traces.headers()}
         async with self._http.stream(method, path, content=content, headers=headers) as response:
             data = await _bounded_body(response)
         if response.status_code != httpx.codes.OK:
