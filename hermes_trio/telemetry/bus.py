@@ -88,8 +88,8 @@ class Subscription(AsyncIterator[Stamped]):
 
         Args:
             at_most: events to take; ``None``: all that wait.
-            linger_s: how long the first of them waits for company. To be woken for each event costs ten times
-                what telling it does, see `docs/design/telemetry.md`; who shows it to people can wait.
+            linger_s: how long the first of them waits for company: who shows them to people need not be woken
+                for each.
         """
         await trio.lowlevel.checkpoint()
         while not self._queue:
