@@ -28,6 +28,8 @@ export interface ListOptions<R> {
 
 const ROW_PX = 28;
 const SPARE_ROWS = 4;
+/** Rows that are written anew in one frame: a jump is drawn in a few of them, and none takes long. */
+const ROWS_AT_ONCE = 14;
 let lists = 0;
 
 export class VirtualList<R> {
@@ -40,6 +42,8 @@ export class VirtualList<R> {
   private pool: HTMLElement[] = [];
   private first = 0;
   private made = 0;
+  /** As many rows as the spacer is high. */
+  private length = 0;
   private selectedKey: string | null = null;
   private readonly id = `list${++lists}`;
   private frame = 0;
@@ -61,7 +65,7 @@ export class VirtualList<R> {
       onkeydown: (event: KeyboardEvent) => this.onKey(event),
       onscroll: () => {
         this.following = this.following && this.isAtEnd();
-        this.draw();
+        this.drawSoon();
       },
     });
     this.none = h("div", { class: "list-empty" });
@@ -70,7 +74,7 @@ export class VirtualList<R> {
     this.spacer.setAttribute("role", "rowgroup");
     this.element = h("div", { class: "list" }, this.body, this.none);
     this.element.style.setProperty("--tracks", tracks);
-    new ResizeObserver(() => this.draw()).observe(this.body);
+    new ResizeObserver(() => this.drawSoon()).observe(this.body);
   }
 
   get selected(): R | null {
@@ -79,7 +83,7 @@ export class VirtualList<R> {
 
   show(rows: R[]): void {
     this.rows = rows;
-    if (!this.frame) this.frame = requestAnimationFrame(() => this.draw());
+    this.drawSoon();
   }
 
   select(key: string | null, reveal = false): void {
@@ -105,6 +109,11 @@ export class VirtualList<R> {
     return this.body.scrollTop + this.body.clientHeight >= this.body.scrollHeight - ROW_PX;
   }
 
+  /** Once a frame, whatever asks for it: what is measured in it was not changed before in the same frame. */
+  private drawSoon(): void {
+    this.frame ||= requestAnimationFrame(() => this.draw());
+  }
+
   private draw(): void {
     this.frame = 0;
     const { rows, body, spacer, options } = this;
@@ -112,19 +121,36 @@ export class VirtualList<R> {
     if (isEmpty && !this.none.firstChild) this.none.append(options.empty());
     if (!isEmpty && this.none.firstChild) this.none.replaceChildren();
     this.none.hidden = !isEmpty;
-    spacer.style.height = `${rows.length * ROW_PX}px`;
-    if (this.following) body.scrollTop = body.scrollHeight;
-    const first = Math.max(0, Math.floor(body.scrollTop / ROW_PX) - SPARE_ROWS);
-    const count = Math.min(rows.length - first, Math.ceil(body.clientHeight / ROW_PX) + 2 * SPARE_ROWS);
+    // First everything is measured, then everything is changed: the browser need not lay it out in between.
+    const height = body.clientHeight;
+    const top = this.following ? Math.max(0, (rows.length + 1) * ROW_PX - height) : body.scrollTop;
+    if (this.length !== rows.length) spacer.style.height = `${(this.length = rows.length) * ROW_PX}px`;
+    if (this.following) body.scrollTop = top;
+    const first = Math.max(0, Math.floor(top / ROW_PX) - SPARE_ROWS);
+    const count = Math.max(0, Math.min(rows.length - first, Math.ceil(height / ROW_PX) + 2 * SPARE_ROWS));
     setAttribute(body, "aria-rowcount", String(rows.length + 1));
     this.turnTo(first);
-    for (let n = 0; n < Math.max(count, this.pool.length); n++) {
-      if (n < count) this.drawRow(this.pool[n] ?? this.newRow(), first + n);
-      else this.pool[n]!.hidden = true;
-    }
+    this.drawRows(first, count, Math.floor(top / ROW_PX) - first);
     const active = this.rows.findIndex((row) => options.key(row) === this.selectedKey);
     const isDrawn = active >= first && active < first + count;
     setAttribute(body, "aria-activedescendant", isDrawn ? this.pool[active - first]!.id : null);
+  }
+
+  /** Those that are seen come first, the spare ones above them last. */
+  private drawRows(first: number, count: number, above: number): void {
+    let left = ROWS_AT_ONCE;
+    for (let at = 0; at < count; at++) {
+      const n = (at + above) % count;
+      while (this.pool.length <= n) this.newRow();
+      const element = this.pool[n]!;
+      if (element.dataset.index === String(first + n) || left-- > 0) this.drawRow(element, first + n);
+      else {
+        element.hidden = true;
+        element.dataset.index = "";
+      }
+    }
+    for (let n = count; n < this.pool.length; n++) this.pool[n]!.hidden = true;
+    if (left < 0) this.drawSoon();
   }
 
   /** Rows that are seen before and after a scroll keep their elements: only the others are written anew. */
@@ -200,7 +226,7 @@ export class VirtualList<R> {
   private choose(row: R): void {
     this.selectedKey = this.options.key(row);
     this.options.onSelect?.(row);
-    this.draw();
+    this.drawSoon();
   }
 
   private reveal(index: number, inTheMiddle = false): void {
