@@ -162,7 +162,7 @@ async def test_a_job_that_prints_too_much_is_ended(attacked, probe_isolation, tm
 async def test_nothing_escapes_the_end_of_a_job(slots, escape: str, end: str) -> None:
     """However it ends, what it started in other sessions ends with it, and a job beside it does not."""
     other = await start(slots, "sleep 2000")
-    more = {"limit_s": 0.5} if end == "limit" else {}
+    more = {"limit_s": 3.0} if end == "limit" else {}
     job = await start(
         slots, f"{escape} echo up; {'read x' if end == 'exit' else 'sleep 1000; sleep 1000'}", **more
     )
