@@ -80,12 +80,13 @@ async function goByKeyboard(page) {
   await page.locator("body").press("1");
   const list = page.getByRole("treegrid", { name: "Live tree" });
   await list.focus();
-  await page.keyboard.press("Home");
-  await page.keyboard.press("ArrowDown");
-  await page.keyboard.press("ArrowRight");
-  await page.keyboard.press("Enter");
-  await page.waitForFunction(() => location.hash.startsWith("#/waterfall/"), null, { timeout: WAIT_MS });
-  seen.keyboard = true;
+  // A trajectory may end between two keys, and its row is gone with it.
+  for (let attempt = 0; attempt < 5 && !seen.keyboard; attempt++) {
+    for (const key of ["Home", "ArrowDown", "ArrowRight", "Enter"]) await page.keyboard.press(key);
+    const opened = page.waitForFunction(() => location.hash.startsWith("#/waterfall/"), null, { timeout: WAIT_MS / 5 });
+    seen.keyboard = await opened.then(() => true, () => false);
+  }
+  check(seen.keyboard, "Enter on a row of the tree opens no waterfall");
 }
 
 async function openTheWaterfall(page, trajectory) {
