@@ -32,7 +32,7 @@ ROUNDS = 5
 CALLS = 400
 KINDS = ("round_trip", "stateful", "bash")
 NAME = "stateful"
-PERCENTILES = (50, 95, 99)
+PERCENTILES = (10, 50, 95, 99)
 
 _Round = dict[str, LogHistogram]
 
@@ -126,8 +126,16 @@ def _findings(rounds: list[_Round]) -> dict[str, float | None]:
         for kind in KINDS
         for percent in PERCENTILES
     }
-    above = [each["stateful"].percentile(50) - each["round_trip"].percentile(50) for each in rounds]
-    return {"stateful_minus_round_trip_p50_ms": median(above) * 1e3, **figures}
+    return {
+        **{f"stateful_minus_round_trip_p{percent}_ms": _above_ms(rounds, percent) for percent in (50, 10)},
+        **figures,
+    }
+
+
+def _above_ms(rounds: list[_Round], percent: float) -> float:
+    """Where others have the machine too, the tenth percentile is nearer to what the code costs."""
+    above = [each["stateful"].percentile(percent) - each["round_trip"].percentile(percent) for each in rounds]
+    return median(above) * 1e3
 
 
 def make_scenario() -> Scenario:

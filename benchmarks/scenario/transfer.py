@@ -142,18 +142,23 @@ class _Bench:
         self.digest = _fill(folder / "up", self.mebibytes)
 
     async def round(self, executor: Executor, port: int, number: int, *, of: int) -> _Round:
-        await _true(executor, "transfer")
+        await _run(executor, "transfer")
         done = _Round()
-        works = {"up": partial(self._up, executor), "down": partial(self._down, executor)}
         for direction in DIRECTIONS:
             self.console.print(f"round {number + 1}/{of}, {direction} ...")
             amount = min(self.mebibytes, BARE_MEBIBYTES)
             done.ceiling[direction] = await measure_bare(port, direction, amount)
-            done.alone[direction] = await _beside(executor, 0, works[direction])
+            done.alone[direction] = await self._phase(executor, 0, direction)
         done.without = await _beside(executor, self.others, partial(trio.sleep, self.seconds))
         for direction in DIRECTIONS:
-            done.beside[direction] = await _beside(executor, self.others, works[direction])
+            done.beside[direction] = await self._phase(executor, self.others, direction)
         return done
+
+    async def _phase(self, executor: Executor, others: int, direction: str) -> _Phase:
+        if direction == "down":
+            return await _beside(executor, others, partial(self._down, executor))
+        await _run(executor, "transfer", "rm -f file")  # a workspace may have no room for two of them
+        return await _beside(executor, others, partial(self._up, executor))
 
     async def _up(self, executor: Executor) -> None:
         self._check(await executor.upload("transfer", self.folder / "up", "file"))
@@ -207,8 +212,8 @@ def _fill(path: Path, mebibytes: int) -> str:
     return digest.hexdigest()
 
 
-async def _true(executor: Executor, trajectory: str) -> bool:
-    return (await executor.execute(trajectory, ht.ToolCall("bash", {"command": "true"}))).success
+async def _run(executor: Executor, trajectory: str, command: str = "true") -> bool:
+    return (await executor.execute(trajectory, ht.ToolCall("bash", {"command": command}))).success
 
 
 async def _beside(executor: Executor, others: int, work: Callable[[], Awaitable[None]]) -> _Phase:
@@ -219,12 +224,12 @@ async def _beside(executor: Executor, others: int, work: Callable[[], Awaitable[
     async def live(name: str) -> None:
         while True:
             began = time.perf_counter()
-            phase.failed += not await _true(executor, name)
+            phase.failed += not await _run(executor, name)
             phase.calls.record(time.perf_counter() - began)
 
     async with trio.open_nursery() as nursery:
         for number in range(others):
-            await _true(executor, f"other-{number}")
+            await _run(executor, f"other-{number}")
             nursery.start_soon(live, f"other-{number}")
         nursery.start_soon(_watch, phase, daemon)
         began, ours, theirs = time.perf_counter(), cpu_s(os.getpid()), cpu_s(daemon)

@@ -21,33 +21,37 @@ _PIECE_BYTES = 1 << 20
 
 
 class Incoming:
-    """The bytes, hashed as they come; the digest is held back until the end."""
+    """The bytes, hashed as they come; the digest is held back until the end.
+
+    All reads go into one buffer, which begins with what was held back: copies would cost as much as hashing.
+    """
 
     def __init__(self) -> None:
         self._hash = sha256()
-        self._ahead = b""
+        self._view = memoryview(bytearray(_DIGEST_BYTES + _PIECE_BYTES))
+        self._ahead = self._view[:0]
         self._ended = False
         self.size = 0
 
-    def count_in(self, piece: bytes) -> None:
+    def count_in(self, piece: bytes | memoryview) -> None:
         """What came before."""
         self._hash.update(piece)
         self.size += len(piece)
 
-    def piece(self) -> bytes:
-        """The next bytes; empty at the end."""
+    def piece(self) -> memoryview:
+        """The next bytes, good until the next piece is asked for; empty at the end."""
         while not self._ended:
-            more = os.read(_STDIN, _PIECE_BYTES)
-            self._ended = not more
-            held = self._ahead + more if self._ahead else more
-            cut = len(held) - _DIGEST_BYTES
-            if more and cut > 0:
-                self._ahead = held[cut:]
-                piece = held[:cut]
-                self.count_in(piece)
-                return piece
-            self._ahead = held
-        return b""
+            kept = len(self._ahead)
+            self._view[:kept] = self._ahead
+            size = os.readv(_STDIN, [self._view[kept:]])
+            self._ended = not size
+            held = self._view[: kept + size]
+            cut = max(0, len(held) - _DIGEST_BYTES) if size else 0
+            self._ahead = held[cut:]
+            if cut:
+                self.count_in(held[:cut])
+                return held[:cut]
+        return self._view[:0]
 
     @property
     def sha256(self) -> str:

@@ -60,7 +60,7 @@ def _packed(entry: Entry) -> bytes:
     return ENTRY.pack(kind, mode, status.st_size, status.st_mtime_ns, len(entry.path)) + entry.path
 
 
-def write_all(descriptor: int, data: bytes | bytearray) -> None:
+def write_all(descriptor: int, data: bytes | bytearray | memoryview) -> None:
     """To a pipe, which takes a part at a time."""
     view = memoryview(data)
     while view:

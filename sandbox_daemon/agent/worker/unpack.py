@@ -41,7 +41,7 @@ class _Source(io.RawIOBase):
             piece = self._incoming.piece()
             if not piece:
                 break
-            parts.append(piece)
+            parts.append(bytes(piece))
             have += len(piece)
         data = b"".join(parts)
         self._rest = data[size:]
