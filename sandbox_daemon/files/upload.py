@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+from io import FileIO
 from typing import Final, Protocol
 
 import trio
@@ -62,7 +63,11 @@ async def run_upload(
 async def _feed_job(
     turn: Turn, verb: str, what: dict[str, object], *, limit_s: float, source: Source
 ) -> Done | Outcome:
-    """The job, and beside it a task that feeds it until one of them is over."""
+    """The job, and beside it a task that feeds it until one of them is over.
+
+    The pipe ends where the source does. When the caller leaves before, it stays open until the worker is dead:
+    one that sees an end takes the last bytes for the digest, and throws away what could be gone on with.
+    """
     reader, writer = _pipe()
     try:
         async with trio.open_nursery() as nursery:
@@ -71,25 +76,24 @@ async def _feed_job(
             nursery.cancel_scope.cancel()
     finally:
         os.close(reader)
+        writer.close()
     return done
 
 
-def _pipe() -> tuple[int, int]:
+def _pipe() -> tuple[int, FileIO]:
     reader, writer = os.pipe2(os.O_CLOEXEC)
     os.set_blocking(writer, False)
     with contextlib.suppress(OSError):  # the user's pages for pipes may be used up: then it is small
         fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-    return reader, writer
+    return reader, FileIO(writer, "w")
 
 
-async def _feed(source: Source, writer: int) -> None:
-    try:
-        while piece := await source.receive():
-            view = memoryview(piece)
-            while view:
-                try:
-                    view = view[os.write(writer, view) :]
-                except BlockingIOError:
-                    await trio.lowlevel.wait_writable(writer)
-    finally:
-        os.close(writer)  # which is the end of the worker's input
+async def _feed(source: Source, writer: FileIO) -> None:
+    while piece := await source.receive():
+        view = memoryview(piece)
+        while view:
+            if (size := writer.write(view)) is None:  # it is full
+                await trio.lowlevel.wait_writable(writer)
+            else:
+                view = view[size:]
+    writer.close()
