@@ -10,11 +10,17 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 import trio
-from trio_websocket import WebSocketConnection, WebSocketRequest, open_websocket, serve_websocket
+from trio_websocket import (
+    ConnectionClosed,
+    WebSocketConnection,
+    WebSocketRequest,
+    open_websocket,
+    serve_websocket,
+)
 
 from benchmarks.lib.children import open_child
 
@@ -79,6 +85,10 @@ async def _answer(request: WebSocketRequest) -> None:
         await connection.send_message(b"all")
     else:
         await _give(connection, int(count))
+    with suppress(
+        ConnectionClosed
+    ):  # its client leaves the socket open when the server is the first to close
+        await connection.get_message()
 
 
 async def _serve_until_input_ends() -> None:

@@ -65,7 +65,7 @@ async def _feed_job(
 ) -> Done | Outcome:
     """The job, and beside it a task that feeds it until one of them is over.
 
-    The pipe ends where the source does. When the caller leaves before, it stays open until the worker is dead:
+    The pipe ends where the source does. When the caller leaves before, it stays open till the worker is dead:
     one that sees an end takes the last bytes for the digest, and throws away what could be gone on with.
     """
     reader, writer = _pipe()
