@@ -40,6 +40,9 @@ class RequestGuard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if scope["http_version"] not in ("1.0", "1.1"):  # the preface of HTTP/2, which is off
+            await problem_response(ProblemError(505, "HTTP/1.1 is spoken here"))(scope, receive, send)
+            return
         async with trio.open_nursery() as nursery:
             request = _Request(receive, send, nursery.cancel_scope)
             nursery.start_soon(request.take_all)

@@ -5,6 +5,11 @@ deadline: a client that does not read would hold its connection, and our shutdow
 time-out counts while a request is being worked on, so that it cannot be used against clients that dribble
 their headers. Both bounds are therefore put where the bytes are, into the stream that it is given; and the
 accept loop is ours, so that connections are counted, and a crash in one is not the others'.
+
+HTTP/2 is off. Hypercorn would take it up on a plain connection, by prior knowledge or by an upgrade; our
+bounds are those of one request at a time on a connection, and streams, resets and windows would need their
+own (CVE-2023-44487 is the best known). Clients here are programs with kept connections: it would bring them
+nothing.
 """
 
 from __future__ import annotations
@@ -103,9 +108,16 @@ class _Connection(TCPServer):
         await super().protocol_send(event)
 
     async def _read_data(self) -> None:
+        http1: Any = self.protocol.protocol
+        http1._check_protocol = _stay_with_http1
         await super()._read_data()
         # Nobody is there any more: hypercorn itself would keep the connection until its idle time is over.
         await self.idle_task.stop()
+
+
+async def _stay_with_http1(_request: Any) -> None:
+    """Instead of hypercorn's look for HTTP/2. An upgrade is passed over; ``guard.py`` answers the preface."""
+    await trio.lowlevel.checkpoint()
 
 
 class HttpListener:

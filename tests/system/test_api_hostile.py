@@ -203,3 +203,28 @@ async def test_a_crash_of_ours_is_one_answer_and_tells_nothing(monkeypatch: pyte
             patch.setattr(executor, "statistics", lambda: 1 / 0)
             answer = await client.get("/status")
         assert (answer.status_code, answer.json()["detail"]) == (500, "Internal Server Error")
+
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+SETTINGS = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+
+
+@pytest.mark.parametrize("flood", [b"", b"\x00\x00\x04\x03\x00\x00\x00\x00\x01\x00\x00\x00\x08" * 100_000])
+async def test_http2_is_not_spoken(flood: bytes) -> None:
+    """Its preface is answered 505 and the connection closed, whatever is sent behind it: resets, say."""
+    async with serving() as (server, _), await open_client(server) as stream:
+        with suppress(trio.BrokenResourceError):
+            await stream.send_all(PREFACE + SETTINGS + flood)
+        answer = await read_all(stream)
+        assert answer.startswith(b"HTTP/1.1 505") or (flood and answer == b"")
+
+
+async def test_an_upgrade_to_http2_is_passed_over() -> None:
+    """The request is answered as what it is."""
+    async with serving() as (server, _), await open_client(server) as stream:
+        await stream.send_all(
+            b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade, HTTP2-Settings\r\n"
+            b"Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n"
+        )
+        with trio.fail_after(5):
+            assert (await stream.receive_some()).startswith(b"HTTP/1.1 200")
