@@ -92,7 +92,12 @@ class HttpCalls:
             "tool": {"name": tool, "arguments": dict(arguments)},
             "timeout_s": limit_s,
         }
-        status, answer = await connection.post("/execute", orjson.dumps(body))
+        try:
+            status, answer = await connection.post("/execute", orjson.dumps(body))
+        except BaseException:
+            # Servers close what was idle while others were measured: warming up finds that, and comes anew.
+            del self._connection_of[trajectory_id]
+            raise
         if status != 200:
             return CallOutcome(ok=False, reason=f"status {status}: {answer[:200]!r}")
         result = orjson.loads(answer)
