@@ -223,3 +223,18 @@ def test_the_daemon_says_its_log_in_json_and_the_token_never(tmp_path: Path) -> 
     assert {"draining", "a request was answered without an upgrade"} <= {line["event"] for line in lines}
     assert all({"level", "logger", "timestamp"} <= set(line) for line in lines)
     assert token not in stderr
+
+
+def test_without_the_sdk_traces_are_refused_with_what_mends_it(tmp_path: Path) -> None:
+    """Before anything begins; and without the option nobody misses it."""
+    blocked = "import sys; sys.modules['opentelemetry.sdk'] = None; from hermes_trio.cli import main; "
+    for words, code in (["run", "--traces", "spans.jsonl"], 3), (["run", "--limit", "0"], 2):
+        done = subprocess.run(
+            [sys.executable, "-c", f"{blocked}sys.exit(main({words!r}))"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == code, done.stderr
+        assert ("pip install 'hermes-trio[traces]'" in done.stderr) == (code == 3)
