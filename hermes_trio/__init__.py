@@ -42,10 +42,10 @@ if TYPE_CHECKING:
     from hermes_trio.executor.artifacts import ArtifactList as ArtifactList
     from hermes_trio.executor.config import ExecutorConfig as ExecutorConfig
     from hermes_trio.executor.executor import Executor as Executor
+    from hermes_trio.executor.executor import ExecutorStatistics as ExecutorStatistics
     from hermes_trio.executor.executor import open_executor as open_executor
     from hermes_trio.executor.options import CallOptions as CallOptions
     from hermes_trio.executor.quiet import QuietSlot as QuietSlot
-    from hermes_trio.executor.statistics import ExecutorStatistics as ExecutorStatistics
     from hermes_trio.executor.stream import OutputChunk as OutputChunk
     from hermes_trio.executor.stream import ToolStream as ToolStream
     from hermes_trio.executor.transfer import Transfer as Transfer
@@ -82,7 +82,7 @@ _MODULES = {
     "ClosedError": "hermes_trio.errors",
     "Executor": "hermes_trio.executor.executor",
     "ExecutorConfig": "hermes_trio.executor.config",
-    "ExecutorStatistics": "hermes_trio.executor.statistics",
+    "ExecutorStatistics": "hermes_trio.executor.executor",
     "HermesTrioError": "hermes_trio.errors",
     "InvalidInputError": "hermes_trio.errors",
     "LinkLostError": "hermes_trio.errors",

@@ -16,8 +16,7 @@ from attrs import define, field
 
 import hermes_trio as ht
 from benchmarks.chaos.stage import QUICK, FigureSet, endings
-from hermes_trio.executor.executor import Executor
-from hermes_trio.executor.statistics import ExecutorStatistics
+from hermes_trio.executor.executor import Executor, ExecutorStatistics
 from hermes_trio.testing.chaos_proxy import ChaosProxy, ProxiedBackend, open_chaos_proxy
 from hermes_trio.testing.history import History, violations
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from hermes_trio.executor.executor import Executor
-from hermes_trio.executor.statistics import ExecutorStatistics
+from hermes_trio.executor.executor import Executor, ExecutorStatistics
 from hermes_trio.telemetry.histogram import HistogramSnapshot, bucket_upper_s
 
 if TYPE_CHECKING:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from itertools import chain
 from typing import Any
 
 import trio
-from attrs import evolve
+from attrs import evolve, frozen
 
 from hermes_trio.backends.base import Backend
 from hermes_trio.errors import ClosedError, Provenance, UnavailableError
+from hermes_trio.executor.archives import ArchiveMethods
 from hermes_trio.executor.config import ExecutorConfig
+from hermes_trio.executor.fleet_config import fleet_config
 from hermes_trio.executor.jobs import JobMethods
 from hermes_trio.executor.options import CallOptions
 from hermes_trio.executor.plan import Plan, Refuse, RunHandler, RunInSlot, plan_call
@@ -25,21 +27,20 @@ from hermes_trio.executor.results import (
     result_of_failure,
     status_report,
 )
-from hermes_trio.executor.statistics import ExecutorStatistics
 from hermes_trio.executor.stream import Sent, ToolStream
 from hermes_trio.executor.streamed_files import StreamedFileMethods
 from hermes_trio.executor.terminal_book import LiveTerminal, TerminalBook
 from hermes_trio.executor.terminals import TerminalMethods
 from hermes_trio.executor.watch import CallWatch, LiveCall
-from hermes_trio.executor.workspaces import WorkspaceMethods
 from hermes_trio.fleet.calls import CallRecord
-from hermes_trio.fleet.fleet import Fleet, FleetConfig, open_fleet
-from hermes_trio.link.pump import PumpConfig
+from hermes_trio.fleet.fleet import Fleet, open_fleet
+from hermes_trio.link.pump import PumpStatistics
 from hermes_trio.slots.pool import SlotPool
+from hermes_trio.slots.table import SlotTableStatistics
 from hermes_trio.telemetry import traces
 from hermes_trio.telemetry.bus import DEFAULT_MAX_EVENTS, EventBus, Subscription
 from hermes_trio.telemetry.events import Snapshot
-from hermes_trio.telemetry.histogram import LogHistogram
+from hermes_trio.telemetry.histogram import HistogramSnapshot, LogHistogram
 from hermes_trio.telemetry.log import bound
 from hermes_trio.tools.background import with_background
 from hermes_trio.tools.calls import ToolCall, ToolResult
@@ -49,10 +50,34 @@ from hermes_trio.tools.tool import ToolContext
 from hermes_trio.tools.tool_server.client import ToolServerClient
 from hermes_trio.wire.operations import Operation, SlotStatusReport
 
+
+@frozen(kw_only=True)
+class ExecutorStatistics:
+    """What an executor has done and holds. Constant in size, however long it runs."""
+
+    total_requests: int
+    """Calls answered, however they ended."""
+    total_errors: int
+    """Calls whose result was not a success."""
+    by_provenance: Mapping[Provenance, int]
+    in_flight: int
+    """Calls whose callers are waiting now."""
+    latency: HistogramSnapshot
+    """Seconds from entering :meth:`Executor.execute` to leaving it, of answered calls."""
+    queue: HistogramSnapshot
+    """Seconds of it before the call was put on the wire: waiting for a slot and for the link."""
+    slots: SlotTableStatistics
+    links: Mapping[str, PumpStatistics]
+    reconnects: int
+    """Links that went on with a session where the link before had been lost; callers saw a latency."""
+    sessions_lost: int
+    """Sessions that ended although nobody had said goodbye; their calls ended as lost."""
+
+
 _STREAMING = frozenset({Operation.BASH, Operation.BASH_STATEFUL})
 
 
-class Executor(StreamedFileMethods, WorkspaceMethods, TerminalMethods, JobMethods):
+class Executor(ArchiveMethods, StreamedFileMethods, TerminalMethods, JobMethods):
     """Runs tool calls. Made by :func:`open_executor`.
 
     Any number of tasks may call it at once. Calls of one trajectory run one after another, in the order in
@@ -521,18 +546,6 @@ class Executor(StreamedFileMethods, WorkspaceMethods, TerminalMethods, JobMethod
             await self._pool.release_all()
         if self._tool_server is not None:
             await self._tool_server.aclose()
-
-
-def fleet_config(config: ExecutorConfig) -> FleetConfig:
-    """How the daemons are to be reached under an executor's settings."""
-    pump = PumpConfig(
-        batch_window_s=config.batch_window_ms / 1000,
-        max_batch_size=config.max_batch_size,
-        max_queued=config.max_queued,
-        heartbeat_s=config.heartbeat_s,
-        dead_after_s=config.dead_after_s,
-    )
-    return FleetConfig(pump=pump, resume_within_s=config.resume_within_s)
 
 
 @asynccontextmanager

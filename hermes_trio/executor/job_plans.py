@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
 from hermes_trio.executor.config import MAX_LIMIT_S, MIN_LIMIT_S, ExecutorConfig
 from hermes_trio.executor.file_plans import Built
-from hermes_trio.executor.usable import UnusableError, seconds_argument, text_argument
+from hermes_trio.executor.usable import UnusableError, text_argument
 from hermes_trio.wire.operations import JobAction, Operation
 
 MAX_JOB_LIMIT_S: Final = 7 * 24 * 3600.0
 _SHOWN_BYTES: Final = 30_000
 _MAX_SHOWN_BYTES: Final = 100_000
-_MAX_OFFSET: Final = (1 << 53) - 1
+_MAX_OFFSET: Final = 1 << 53
 
 
 def start_job(arguments: Mapping[str, Any], config: ExecutorConfig) -> Built:
@@ -27,9 +28,11 @@ def start_job(arguments: Mapping[str, Any], config: ExecutorConfig) -> Built:
     for name in ("cwd", "shell"):
         if name in arguments:
             sent[name] = text_argument(arguments, name, nul=False)
-    limit_s = seconds_argument(arguments, "timeout")
-    if limit_s is not None:
-        sent["limit_s"] = float(max(MIN_LIMIT_S, min(limit_s, MAX_JOB_LIMIT_S)))
+    match arguments.get("timeout"):
+        case bool():
+            pass  # an int to Python, but no number of seconds
+        case (int() | float()) as timeout if not math.isnan(timeout):
+            sent["limit_s"] = float(max(MIN_LIMIT_S, min(timeout, MAX_JOB_LIMIT_S)))
     return Operation.JOB, sent, b""
 
 
@@ -62,13 +65,13 @@ def about_job(arguments: Mapping[str, Any], config: ExecutorConfig) -> Built:
                 raise UnusableError("Invalid arguments: stdin wants 'input', or 'eof'")
         case _:
             pass
-    sent["max_wait_s"] = float(max(0.0, min(arguments.get("timeout", waits_s), MAX_LIMIT_S)))
+    sent["max_wait_s"] = max(0.0, min(float(arguments.get("timeout", waits_s)), MAX_LIMIT_S))
     return Operation.JOB, sent, payload
 
 
 def _part(arguments: Mapping[str, Any]) -> dict[str, Any]:
     most = arguments.get("max_bytes", _SHOWN_BYTES)
-    part: dict[str, Any] = {"max_bytes": int(max(1, min(most, _MAX_SHOWN_BYTES)))}
+    part: dict[str, Any] = {"max_bytes": max(1, min(most, _MAX_SHOWN_BYTES))}
     if "offset" in arguments:
-        return part | {"offset": int(max(0, min(arguments["offset"], _MAX_OFFSET)))}
+        return part | {"offset": max(0, min(arguments["offset"], _MAX_OFFSET))}
     return part | {"follow": True}

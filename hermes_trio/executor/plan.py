@@ -7,6 +7,7 @@ from its arguments, and what it asks for as ``timeout`` is clamped.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,7 +18,7 @@ from hermes_trio.executor.config import MAX_LIMIT_S, MIN_LIMIT_S, ExecutorConfig
 from hermes_trio.executor.file_plans import FILE_BUILDERS, Built
 from hermes_trio.executor.job_plans import about_job, start_job
 from hermes_trio.executor.options import CallOptions
-from hermes_trio.executor.usable import UnusableError, seconds_argument, text_argument
+from hermes_trio.executor.usable import UnusableError, text_argument
 from hermes_trio.tools.arguments import argument_problems
 from hermes_trio.tools.background import JOB, SHELLS
 from hermes_trio.tools.calls import ToolCall, ToolResult
@@ -142,7 +143,11 @@ def refuse(call: ToolCall, error: str, provenance: Provenance = Provenance.INVAL
 def limit_of(arguments: Mapping[str, Any], *, asked_s: float | None, default_s: float) -> float:
     """The call's limit in seconds: the caller's, else the model's, both clamped; else the default."""
     if asked_s is None:
-        asked_s = seconds_argument(arguments, "timeout")
+        match arguments.get("timeout"):
+            case bool():
+                pass  # an int to Python, but no number of seconds
+            case (int() | float()) as timeout if not math.isnan(timeout):
+                asked_s = timeout
     if asked_s is None:
         return default_s
     return float(max(MIN_LIMIT_S, min(asked_s, MAX_LIMIT_S)))
@@ -206,7 +211,7 @@ def _tmux(arguments: Mapping[str, Any], config: ExecutorConfig) -> Built:
 
 
 def _clamped(arguments: Mapping[str, Any], name: str, default: float, lowest: float, highest: float) -> float:
-    return float(max(lowest, min(arguments.get(name, default), highest)))
+    return max(lowest, min(float(arguments.get(name, default)), highest))
 
 
 _BUILDERS: Mapping[str, Callable[[Mapping[str, Any], ExecutorConfig], Built]] = {

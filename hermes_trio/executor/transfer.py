@@ -160,18 +160,36 @@ class TransferMethods(FileMethods):
             if not self.has_slot(trajectory_id):
                 return Answered(data={}, failure=failure_members(Provenance.UNAVAILABLE, NO_SLOT)), source
             await source.skip(offset)
-            uplink = Uplink()
-            record = CallRecord(
-                operation=Operation.UPLOAD,
-                arguments=arguments,
-                trajectory_id=trajectory_id,
-                limit_s=limit_s,
-                uplink=uplink,
+            record = await self.push(
+                Operation.UPLOAD, trajectory_id, source, arguments=arguments, limit_s=limit_s
             )
-            async with _helped_by(partial(_feed, source, uplink)) as helper:
-                await self.operate(record)
-                helper.cancel()
         return answer_of(record), source
+
+    async def push(
+        self,
+        operation: Operation,
+        trajectory_id: str,
+        source: Local,
+        *,
+        arguments: Mapping[str, Any],
+        limit_s: float,
+    ) -> CallRecord:
+        """A call that is fed: all of the source, and its digest behind it. It has ended.
+
+        Cancellation: abandons.
+        """
+        uplink = Uplink()
+        record = CallRecord(
+            operation=operation,
+            arguments=arguments,
+            trajectory_id=trajectory_id,
+            limit_s=limit_s,
+            uplink=uplink,
+        )
+        async with _helped_by(partial(_feed, source, uplink)) as helper:
+            await self.operate(record)
+            helper.cancel()
+        return record
 
     async def download(
         self,
@@ -256,9 +274,27 @@ class TransferMethods(FileMethods):
         if not self.has_slot(trajectory_id):
             await trio.lowlevel.checkpoint()
             return Answered(data={}, failure=failure_members(Provenance.UNAVAILABLE, NO_SLOT))
+        record = await self.pull(
+            Operation.DOWNLOAD, trajectory_id, target, arguments=arguments, limit_s=limit_s
+        )
+        return answer_of(record)
+
+    async def pull(
+        self,
+        operation: Operation,
+        trajectory_id: str,
+        target: Local,
+        *,
+        arguments: Mapping[str, Any],
+        limit_s: float,
+    ) -> CallRecord:
+        """A call whose output is written as it comes, as fast as that goes. It has ended.
+
+        Cancellation: abandons.
+        """
         inflow = _Inflow()
         record = CallRecord(
-            operation=Operation.DOWNLOAD,
+            operation=operation,
             arguments=arguments,
             trajectory_id=trajectory_id,
             limit_s=limit_s,
@@ -268,7 +304,7 @@ class TransferMethods(FileMethods):
         async with _helped_by(partial(self._drain, record, inflow, target)):
             await self.operate(record)
             inflow.finish()
-        return answer_of(record)
+        return record
 
     async def _drain(self, record: CallRecord, inflow: _Inflow, target: Local) -> None:
         while chunks := await inflow.take():

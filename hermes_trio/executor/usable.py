@@ -2,28 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from typing import Any, Final
-
-_MANY_S: Final = 1 << 40
+from typing import Any
 
 
 class UnusableError(Exception):
     """An argument that cannot be sent; the text is for the model."""
-
-
-def seconds_argument(arguments: Mapping[str, Any], name: str) -> float | None:
-    """A number of seconds, of any size; ``None`` for what is none."""
-    match arguments.get(name):
-        case bool():
-            return None  # an int to Python, but no number of seconds
-        case int() as whole:  # JSON has those that no float can hold
-            return max(-_MANY_S, min(whole, _MANY_S))
-        case float() as seconds if not math.isnan(seconds):
-            return seconds
-        case _:
-            return None
 
 
 def text_argument(

@@ -52,6 +52,21 @@ class WorkspaceMethods(ABC):
         """Raises ``ClosedError`` when it is not."""
 
     @abstractmethod
+    def refusal(self, trajectory_id: str) -> str:
+        """Why a trajectory's calls are refused now; empty when they are not."""
+
+    def _check_loud(self, trajectory_id: str) -> None:
+        """A verifier stands on what it finds, and may have put its tests there.
+
+        So nobody may change a quiet workspace beside it, nor hand it on to another trajectory. Reading it,
+        and saving it in a file, harms nobody.
+        """
+        self._check_open()
+        why = self.refusal(trajectory_id)
+        if why:
+            raise UnavailableError(f"{why}.", mend="Reopen it first.")
+
+    @abstractmethod
     async def _answered(self, record: CallRecord) -> None:
         """Wait for the end of a submitted call. Cancellation: abandons."""
 
@@ -73,9 +88,10 @@ class WorkspaceMethods(ABC):
             InvalidInputError: the trajectory has no slot, or one of the new ones has, or waits for one.
             LostError: the slot is gone, and the workspace with it.
             NoRoomError: the daemon has too few free slots. Nothing has changed.
-            UnavailableError: the daemon could not do it. Nothing is lost.
+            UnavailableError: the daemon could not do it, or the trajectory is quiet for its verifier.
+                Nothing is lost.
         """
-        self._check_open()
+        self._check_loud(trajectory_id)
         _check_into(trajectory_id, into)
         record = self._pool.fork(trajectory_id, into)
         try:
@@ -99,8 +115,9 @@ class WorkspaceMethods(ABC):
         Raises:
             ClosedError: the executor was closed.
             LostError: the slot is gone.
-            UnavailableError: the daemon could not do it.
+            UnavailableError: the daemon could not do it, or the trajectory is quiet for its verifier.
         """
+        self._check_loud(trajectory_id)
         await self._asked(Operation.SLOT_RESET, trajectory_id, {})
 
     async def build_base(self, trajectory_id: str) -> BaseId:
@@ -121,8 +138,9 @@ class WorkspaceMethods(ABC):
         Raises:
             ClosedError: the executor was closed.
             LostError: the slot is gone.
-            UnavailableError: the daemon could not do it.
+            UnavailableError: the daemon could not do it, or the trajectory is quiet for its verifier.
         """
+        self._check_loud(trajectory_id)
         result = await self._asked(Operation.BASE_BUILD, trajectory_id, {})
         return BaseId(_field(result, "base"))
 
@@ -140,8 +158,10 @@ class WorkspaceMethods(ABC):
         Raises:
             ClosedError: the executor was closed.
             LostError: the slot is gone.
-            UnavailableError: the daemon has no such base, or could not do it.
+            UnavailableError: the daemon has no such base, or could not do it, or the trajectory is quiet for
+                its verifier.
         """
+        self._check_loud(trajectory_id)
         await self._asked(Operation.SLOT_RESET, trajectory_id, {"base": base})
 
     async def diff(

@@ -19,8 +19,7 @@ from attrs import field, frozen
 from trio._core import _run as trio_run
 
 from hermes_trio.executor.config import ExecutorConfig
-from hermes_trio.executor.executor import Executor, open_executor
-from hermes_trio.executor.statistics import ExecutorStatistics
+from hermes_trio.executor.executor import Executor, ExecutorStatistics, open_executor
 from hermes_trio.link.message import MessageLink
 from hermes_trio.testing.fake_daemon import FakeDaemon
 from hermes_trio.testing.faulty_link import Faults, FaultyLink

@@ -21,6 +21,8 @@ _WORKER = (
     "worker.incoming",
     "worker.put",
     "worker.unpack",
+    "members",
+    "worker.restore",
     "worker.program",
 )
 

@@ -68,7 +68,8 @@ async def _feed_job(
     The pipe ends where the source does. When the caller leaves before, it stays open till the worker is dead:
     one that sees an end takes the last bytes for the digest, and throws away what could be gone on with.
     """
-    reader, writer = _pipe()
+    reader, end = open_pipe()
+    writer = FileIO(end, "w")
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_feed, source, writer)
@@ -80,20 +81,33 @@ async def _feed_job(
     return done
 
 
-def _pipe() -> tuple[int, FileIO]:
+def open_pipe() -> tuple[int, int]:
+    """A worker's standard input, and our end of it, which does not block."""
     reader, writer = os.pipe2(os.O_CLOEXEC)
     os.set_blocking(writer, False)
     with contextlib.suppress(OSError):  # the user's pages for pipes may be used up: then it is small
         fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-    return reader, FileIO(writer, "w")
+    return reader, writer
 
 
 async def _feed(source: Source, writer: FileIO) -> None:
     while piece := await source.receive():
-        view = memoryview(piece)
-        while view:
-            if (size := writer.write(view)) is None:  # it is full
-                await trio.lowlevel.wait_writable(writer)
-            else:
-                view = view[size:]
-    writer.close()
+        await write_whole(writer.fileno(), piece)
+    writer.close()  # which is the end of the worker's input
+
+
+async def write_whole(writer: int, data: bytes) -> None:
+    """Into a pipe that does not block.
+
+    Cancellation: abandons what was not written yet.
+
+    Raises:
+        BrokenPipeError: nobody reads any more.
+    """
+    await trio.lowlevel.checkpoint_if_cancelled()
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[os.write(writer, view) :]
+        except BlockingIOError:
+            await trio.lowlevel.wait_writable(writer)

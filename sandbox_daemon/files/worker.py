@@ -84,11 +84,20 @@ async def run_job(turn: Turn, job: Job) -> Done | Outcome:
         StaleLeaseError: the lease is not good; nothing ran.
     """
     async with turn as cell:
-        try:
-            return _ended(await _run(cell, job), job, cell)
-        except (AgentStartError, AgentLostError) as error:
-            return lost(cell, error)
+        return await work_in(cell, job)
     return RELEASED
+
+
+async def work_in(cell: Cell, job: Job) -> Done | Outcome:
+    """The same for who has the turn already.
+
+    Cancellation: shielded, at most 2.75 s: the worker is killed first.
+    """
+    try:
+        return _ended(await _run(cell, job), job, cell)
+    except (AgentStartError, AgentLostError) as error:
+        await trio.lowlevel.checkpoint()
+        return lost(cell, error)
 
 
 async def _run(cell: Cell, job: Job) -> Ran:

@@ -28,6 +28,7 @@ from hermes_trio.wire.operations import (
     SearchArguments,
     SlotAcquireArguments,
     SlotAcquired,
+    SlotArchiveReport,
     SlotDiffArguments,
     SlotDiffReport,
     SlotForkArguments,
@@ -37,6 +38,8 @@ from hermes_trio.wire.operations import (
     SlotReleased,
     SlotResetArguments,
     SlotResetReport,
+    SlotRestoreArguments,
+    SlotSnapshotArguments,
     SlotStatusArguments,
     StatefulArguments,
     TerminalAction,
@@ -46,6 +49,7 @@ from hermes_trio.wire.operations import (
 )
 from sandbox_daemon.files.upload import Source
 from sandbox_daemon.process.command import Sink
+from sandbox_daemon.slots.archiving import Archived
 from sandbox_daemon.slots.pool import Outcome, SlotPool, StaleLeaseError
 
 T = TypeVar("T")
@@ -92,7 +96,7 @@ class Operations:
     @staticmethod
     def takes_input(call: Call) -> bool:
         """Whether input frames belong to the call."""
-        return call.operation == Operation.UPLOAD
+        return call.operation in _FED
 
     async def run(self, call: Call, *, sink: Sink | None = None, source: Source | None = None) -> Outcome:
         """Run one call.
@@ -112,7 +116,7 @@ class Operations:
             return Outcome(provenance=Provenance.UNAVAILABLE, error=text)
         try:
             if source is not None:
-                return await self._upload(call, source)
+                return await _FED[call.operation](self, call, source=source)
             if sink is not None:
                 return await _STREAMED[call.operation](self, call, sink=sink)
             return await handler(self, call)
@@ -185,6 +189,21 @@ class Operations:
         _checked(BaseBuildArguments, call)
         return _report(BaseReport(base=await self._pool.build_base(self._lease(call))))
 
+    async def _snapshot(self, call: Call, *, sink: Sink | None = None) -> Outcome:
+        _checked(SlotSnapshotArguments, call)
+        lease = self._lease(call)
+        if sink is None:
+            raise InvalidInputError("must be more than 0", field="output_credit")
+        limit_s = call.limit_s or DEFAULT_LIMIT_S
+        return _archived(await self._pool.snapshot(lease, limit_s=limit_s, sink=sink))
+
+    async def _restore(self, call: Call, *, source: Source | None = None) -> Outcome:
+        _checked(SlotRestoreArguments, call)
+        lease = self._lease(call)
+        assert source is not None  # `takes_input` says so
+        limit_s = call.limit_s or DEFAULT_LIMIT_S
+        return _archived(await self._pool.restore(lease, limit_s=limit_s, source=source))
+
     async def _bash(self, call: Call, *, sink: Sink | None = None) -> Outcome:
         arguments = _checked(BashArguments, call)
         limit_s = call.limit_s or DEFAULT_LIMIT_S
@@ -229,7 +248,7 @@ class Operations:
         limit_s = call.limit_s or DEFAULT_LIMIT_S
         return await self._pool.download(self._lease(call), arguments, limit_s=limit_s, sink=sink)
 
-    async def _upload(self, call: Call, source: Source | None = None) -> Outcome:
+    async def _upload(self, call: Call, *, source: Source | None = None) -> Outcome:
         arguments = _checked(UploadArguments, call)
         limit_s = call.limit_s or DEFAULT_LIMIT_S
         return await self._pool.upload(self._lease(call), arguments, limit_s=limit_s, source=source)
@@ -254,6 +273,8 @@ _HANDLERS: Mapping[str, Callable[[Operations, Call], Awaitable[Outcome]]] = {
     Operation.SLOT_FORK: Operations._fork,
     Operation.SLOT_RESET: Operations._reset,
     Operation.SLOT_DIFF: Operations._diff,
+    Operation.SLOT_SNAPSHOT: Operations._snapshot,
+    Operation.SLOT_RESTORE: Operations._restore,
     Operation.BASE_BUILD: Operations._build_base,
     Operation.BASH: Operations._bash,
     Operation.BASH_STATEFUL: Operations._bash_stateful,
@@ -279,10 +300,24 @@ _STREAMED: Mapping[str, _Streaming] = {
     Operation.BASH: Operations._bash,
     Operation.BASH_STATEFUL: Operations._bash_stateful,
     Operation.DOWNLOAD: Operations._download,
+    Operation.SLOT_SNAPSHOT: Operations._snapshot,
 }
 """Those that have output on the way."""
 
-BULK: frozenset[str] = frozenset({Operation.DOWNLOAD})
+
+class _Fed(Protocol):
+    async def __call__(
+        self, operations: Operations, call: Call, /, *, source: Source | None = None
+    ) -> Outcome: ...
+
+
+_FED: Mapping[str, _Fed] = {
+    Operation.UPLOAD: Operations._upload,
+    Operation.SLOT_RESTORE: Operations._restore,
+}
+"""Those to which input frames belong."""
+
+BULK: frozenset[str] = frozenset({Operation.DOWNLOAD, Operation.SLOT_SNAPSHOT})
 """Those of them that move files: in larger chunks, because the whole is what counts."""
 
 OFFERED: tuple[str, ...] = tuple(_HANDLERS)
@@ -294,8 +329,28 @@ def _checked(kind: type[T], call: Call) -> T:
 
 
 _OF_WORKSPACES = frozenset(
-    {Operation.SLOT_FORK, Operation.SLOT_RESET, Operation.SLOT_DIFF, Operation.BASE_BUILD}
+    {
+        Operation.SLOT_FORK,
+        Operation.SLOT_RESET,
+        Operation.SLOT_DIFF,
+        Operation.SLOT_SNAPSHOT,
+        Operation.SLOT_RESTORE,
+        Operation.BASE_BUILD,
+    }
 )
+
+
+def _archived(archived: Archived | Outcome) -> Outcome:
+    if isinstance(archived, Outcome):
+        return archived
+    return _report(
+        SlotArchiveReport(
+            archive_bytes=archived.size_bytes,
+            sha256=archived.sha256,
+            base=archived.base,
+            entries=archived.entries,
+        )
+    )
 
 
 def _after(after_hex: str) -> bytes | None:

@@ -36,13 +36,13 @@ from sandbox_daemon.isolation.uids import DEFAULT_BASE
 from sandbox_daemon.process.census import census
 from sandbox_daemon.process.command import Sink
 from sandbox_daemon.process.outcome import AgentLostError, AgentStartError, Outcome
+from sandbox_daemon.slots.archives import ArchiveMethods
 from sandbox_daemon.slots.cell import Cell
 from sandbox_daemon.slots.cells import Site, open_site
 from sandbox_daemon.slots.session_methods import SessionMethods
 from sandbox_daemon.slots.table import Grant, SlotState, SlotTable, StaleLeaseError, User
 from sandbox_daemon.slots.turn import Turn
 from sandbox_daemon.slots.work import Terms, run_bash, run_quiesce
-from sandbox_daemon.slots.workspaces import WorkspaceMethods
 
 __all__ = [
     "Outcome",
@@ -111,13 +111,14 @@ class SlotPoolStatistics:
     trash: int
 
 
-class SlotPool(WorkspaceMethods, SessionMethods):
+class SlotPool(ArchiveMethods, SessionMethods):
     """Slots to lease. Made by :func:`open_slot_pool`."""
 
     def __init__(
         self, config: SlotPoolConfig, isolation: Isolation, site: Site, nursery: trio.Nursery
     ) -> None:
         self._config = config
+        self._limits = config.limits
         self._level = isolation.level
         self._terms = Terms(
             level=isolation.level,

@@ -12,6 +12,7 @@ import trio
 
 from hermes_trio.errors import NoRoomError, UnavailableError
 from hermes_trio.wire.frames import Lease, SlotId
+from sandbox_daemon.isolation.policy import SlotLimits
 from sandbox_daemon.process.outcome import AgentLostError, AgentStartError
 from sandbox_daemon.slots.basing import build_base
 from sandbox_daemon.slots.cell import Cell
@@ -35,6 +36,7 @@ class WorkspaceMethods(ABC):
     _cells: Mapping[SlotId, Cell]
     _site: Site
     _network_wanted: bool
+    _limits: SlotLimits
 
     @abstractmethod
     async def acquire(self, *, owner: str, trajectory_id: str) -> Lease:
@@ -129,9 +131,7 @@ class WorkspaceMethods(ABC):
         async with self._turn(lease) as cell:
             name = cell.storage.base_of(lease.slot) if base is None else base
             if name is not None and name not in cell.storage.bases():
-                raise UnavailableError(
-                    f"There is no base {name[:80]!r} on this daemon.", mend="Build it here."
-                )
+                raise no_such_base(name)
             with trio.CancelScope(shield=True), trio.move_on_after(_FORK_LIMIT_S):
                 await self._begin_anew(cell, name)
                 return name
@@ -191,3 +191,8 @@ class WorkspaceMethods(ABC):
             raise UnavailableError(f"The slot could not be reset: {error}.") from error
         finally:
             self._site.sweep_trash()
+
+
+def no_such_base(name: str) -> UnavailableError:
+    """The answer to whoever asks for a base that is not here."""
+    return UnavailableError(f"There is no base {name[:80]!r} on this daemon.", mend="Build it here.")

@@ -16,7 +16,7 @@ Source: Documentation/filesystems/overlayfs.rst.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from enum import IntEnum
 from typing import Final, Protocol
 
@@ -178,7 +178,7 @@ class Node:
     opaque: bool = False
 
 
-def walk(root: Merged) -> Iterator[Node]:
+def walk(root: Merged) -> Generator[Node, None, None]:
     """Everything in a merged folder, each folder before what is in it, names in the order of their bytes.
 
     Closes all but the root. ``TooDeepError`` when it is too deep.

@@ -12,7 +12,8 @@ import trio.testing
 
 from hermes_trio.errors import ClosedError, Provenance, UnavailableError
 from hermes_trio.executor.config import ExecutorConfig
-from hermes_trio.executor.executor import Executor, fleet_config, open_executor
+from hermes_trio.executor.executor import Executor, open_executor
+from hermes_trio.executor.fleet_config import fleet_config
 from hermes_trio.testing.fake_daemon import FakeDaemon
 from hermes_trio.testing.memory_backend import MemoryBackend
 from hermes_trio.tools.calls import ToolCall, ToolResult

@@ -29,12 +29,13 @@ def _names(requirements: list[str]) -> set[str]:
 def _imported(*directories: str) -> set[str]:
     """Distributions, as far as their names can be told from their imports: with dashes."""
     ours = {*rooms.PACKAGES, "benchmarks", "house", "coverage_gate"}
+    ours |= {"compression"}  # the standard library's, of a later Python
     tops = {
-        target.split(".")[0]
+        ".".join(target.split(".")[: 1 + target.startswith("backports.")])
         for module in sources.modules(*directories)
         for _, target in sources.imports(module)
     }
-    names = {top.replace("_", "-") for top in tops - ours - sys.stdlib_module_names}
+    names = {re.sub(r"[._]", "-", top) for top in tops - ours - sys.stdlib_module_names}
     return {_NAMED.get(name, name) for name in names}
 
 

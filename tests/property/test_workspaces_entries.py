@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 import pytest
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sandbox_daemon.workspaces.against import against
 from sandbox_daemon.workspaces.changes import changes, order_of
 from sandbox_daemon.workspaces.entries import MAX_DEPTH, Entry, Folder, Kind, Merged, TooDeepError, walk
 
@@ -245,3 +247,53 @@ def test_what_counts_as_a_change(before: Entry, after: Entry, differs: bool) -> 
     found = list(changes(Merged([One(after)], cut=False), One(before), same_content=same))
     assert bool(found) == differs
     assert all((change.before, change.after) == (before, after) for change in found)
+
+
+@given(BASES, BASES)
+def test_a_copy_told_against_its_base_gives_the_copy_back(base: MemoryFolder, copy: MemoryFolder) -> None:
+    """What :func:`against` tells, applied to the base as a layer is; and of the same nothing is told."""
+    layer = MemoryFolder({})
+    folders = {b"": layer}
+    for node in against(copy, base, same_content=same):
+        parent, _, name = node.path.rpartition(b"/")
+        made: object = None
+        if node.entry.kind is FOLDER:
+            made = folders[node.path] = MemoryFolder({})
+        elif node.entry.kind is FILE:
+            assert isinstance(node.holder, MemoryFolder)
+            made = node.holder.names[node.name]
+        folders[parent].names[name] = made
+    assert apply(layer, apply(base, {})) == apply(copy, {})
+    assert not list(against(copy, copy, same_content=same))
+
+
+class Odd(MemoryFolder):
+    """A folder whose file looks like this."""
+
+    def __init__(self, entry: Entry) -> None:
+        super().__init__({b"f": b""})
+        self.entry = entry
+
+    def entries(self) -> dict[bytes, Entry]:
+        """The one."""
+        return {b"f": self.entry}
+
+
+def test_what_only_looks_the_same_is_told() -> None:
+    """A time, a mode; a file that has other names too; what a socket has replaced, as gone."""
+    plain = Entry(kind=FILE, mode=0o644)
+    for entry in (evolve(plain, mtime_ns=1), evolve(plain, mode=0o600), evolve(plain, identity=(1, 2))):
+        assert [node.entry for node in against(Odd(entry), Odd(plain), same_content=same)] == [entry]
+    socket = Odd(Entry(kind=Kind.OTHER))
+    assert [node.entry.kind for node in against(socket, Odd(plain), same_content=same)] == [WHITEOUT]
+    assert not list(against(socket, MemoryFolder({}), same_content=same))
+    assert not list(against(Odd(Entry(kind=LINK)), Odd(Entry(kind=LINK)), same_content=same))
+
+
+def test_a_copy_that_is_too_deep_is_not_told() -> None:
+    """As everything that walks."""
+    folder = MemoryFolder({})
+    for _ in range(MAX_DEPTH + 1):
+        folder = MemoryFolder({b"d": folder})
+    with pytest.raises(TooDeepError):
+        list(against(folder, MemoryFolder({}), same_content=same))

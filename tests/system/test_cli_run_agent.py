@@ -107,26 +107,6 @@ async def test_a_run_has_the_dialect_and_the_tools_that_it_was_told(tmp_path: Pa
 
 
 @pytest.mark.slow
-async def test_a_run_lets_commands_go_on_in_the_background_when_told_to(tmp_path: Path) -> None:
-    """The model is offered it, the daemon runs it, and the verifier finds what the job did."""
-    seen: list[Any] = []
-    policy = scripted(
-        in_text("bash", command="sleep 0.3; echo 42 > sum", background="true"),
-        in_text("job", action="wait", job="job-1"),
-        seen=seen,
-    )
-    done, record = await run(tmp_path, policy, "--parser", "qwen3_coder", "--allow-background")
-    assert done.returncode == 0, done.stderr
-    assert "job" in seen[0]
-    answers = [message["content"] for message in record["messages"] if message["role"] == "tool"]
-    assert "job-1 runs since" in answers[0]
-    assert "exit code 0" in answers[1]
-    assert (
-        json.loads((tmp_path / "out" / "summary.json").read_bytes())["settings"]["allow_background"] is True
-    )
-
-
-@pytest.mark.slow
 async def test_a_run_keeps_to_the_limits_that_it_was_told(tmp_path: Path) -> None:
     """Of calls and of one call's time; without ids, the record says that there are none."""
     policy = scripted(*(Reply(calls=(ScriptedCall.of("bash", command="sleep 60"),)) for _ in range(9)))

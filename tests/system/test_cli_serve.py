@@ -45,29 +45,6 @@ async def test_it_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
     assert not living(children)
 
 
-async def test_jobs_are_served_where_the_operator_allows_them() -> None:
-    """A shell's call goes to the background over HTTP, and is waited for there."""
-    words = ["--port", "0", "--slots", "1", "--json", "--allow-background"]
-    process = await trio.lowlevel.open_process(serve(*words), stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    with trio.fail_after(60), ended_at_last(process):
-        told = json.loads(await process.stdout.receive_some())
-        async with httpx.AsyncClient(base_url=told["url"], timeout=30) as client:
-
-            async def execute(name: str, **arguments: object) -> dict[str, object]:
-                call = {"trajectory_id": "t", "tool": {"name": name, "arguments": arguments}}
-                return dict((await client.post("/execute", json=call)).json())
-
-            began = await execute("bash", command="sleep 0.2; echo hi; exit 3", background=True)
-            assert began["success"] is True
-            ended = await execute("job", action="wait", job="job-1")
-            assert str(ended["output"]).endswith("exit code 3")
-            logs = await execute("job", action="logs", job="job-1")
-            assert str(logs["output"]).startswith("hi\n[job-1 has ended")
-        process.send_signal(signal.SIGTERM)
-        assert await process.wait() == 143
-
-
 @contextmanager
 def ended_at_last(process: trio.Process) -> Iterator[None]:
     """A test that fails leaves no server behind: its daemons end with it."""

@@ -22,8 +22,6 @@ def test_what_is_not_said_is_the_default() -> None:
     config = read()
     assert config.limits == SlotLimits()
     assert (config.warm_slots, config.uid_base) == (None, 70_000)
-    assert config.background is False
-    assert read("--allow-background").background is True
     assert "t" * 32 not in repr(config)
 
 

@@ -43,8 +43,6 @@ def test_a_shell_with_background_becomes_a_job() -> None:
     assert sent("bash", command="x", background=True) == start
     assert sent("terminal", command="x", background=True, timeout=90_000) == {**start, "limit_s": 90_000.0}
     assert sent("terminal", command="x", background=True, timeout=0)["limit_s"] == 1.0
-    for no_number in (True, float("nan")):
-        assert sent("bash", command="x", background=True, timeout=no_number) == start
     assert sent("bash", command="x", background=True, cwd="d", shell="sh", allow_network=True) == {
         **start,
         "cwd": "d",
@@ -70,10 +68,6 @@ def test_a_shell_with_background_becomes_a_job() -> None:
         (
             {"action": "logs", "job": "j", "offset": -5, "max_bytes": 10**9, "timeout": 1e9},
             {"action": "logs", "job": "j", "max_bytes": 100_000, "offset": 0, "max_wait_s": 600.0},
-        ),
-        (
-            {"action": "logs", "job": "j", "offset": 10**400, "max_bytes": 7.0, "timeout": 10**400},
-            {"action": "logs", "job": "j", "max_bytes": 7, "offset": 2**53 - 1, "max_wait_s": 600.0},
         ),
         ({"action": "wait", "job": "j"}, {"action": "wait", "job": "j", "max_wait_s": 30.0}),
         (

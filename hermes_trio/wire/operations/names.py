@@ -21,6 +21,12 @@ class Operation(StrEnum):
     SLOT_DIFF = "slot.diff"
     """One page of how the workspace differs from its base. Result data: :class:`SlotDiffReport`; one segment:
     the changes, see ``wire/changes.py``."""
+    SLOT_SNAPSHOT = "slot.snapshot"
+    """The workspace as an archive, on output frames of stream ``data``; the call must have credit for them.
+    Result data: :class:`SlotArchiveReport`."""
+    SLOT_RESTORE = "slot.restore"
+    """A workspace's archive on input frames, and after it the 32 bytes of its SHA-256. Result data:
+    :class:`SlotArchiveReport`."""
     BASE_BUILD = "base.build"
     """Makes a base of the slot's workspace. Result data: :class:`BaseReport`."""
     SLOT_STATUS = "slot.status"

@@ -109,6 +109,27 @@ class SlotDiffReport:
 
 
 @frozen(kw_only=True)
+class SlotSnapshotArguments:
+    """No fields: the lease says of which slot."""
+
+
+@frozen(kw_only=True)
+class SlotRestoreArguments:
+    """No fields: the archive says what it stands on."""
+
+
+@frozen(kw_only=True)
+class SlotArchiveReport:
+    """The archive that came out of a slot, or went into one."""
+
+    archive_bytes: int
+    sha256: str
+    base: str | None
+    """What the workspace stands on; ``None``: nothing."""
+    entries: int
+
+
+@frozen(kw_only=True)
 class BaseBuildArguments:
     """No fields: the lease says of which slot."""
 

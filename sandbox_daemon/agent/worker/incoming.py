@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 
 from sandbox_daemon.agent.worker.told import refuse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from hashlib import sha256
 else:
     try:
@@ -18,6 +20,31 @@ else:
 _STDIN = 0
 _DIGEST_BYTES = 32
 _PIECE_BYTES = 1 << 20
+
+
+class Exact(io.RawIOBase):
+    """What comes, in pieces of the sizes that are asked for.
+
+    Args:
+        pull: gives the next piece, of any size, good until it is asked again; empty at the end.
+    """
+
+    def __init__(self, pull: Callable[[], bytes | memoryview]) -> None:
+        self._pull = pull
+        self._held: bytes | memoryview = b""
+        self._taken = 0  # of it: cutting a megabyte for each header would copy it a thousand times
+
+    def read(self, size: int = -1) -> bytes:
+        """So many bytes, fewer at the end only."""
+        data = bytes(self._held[self._taken : self._taken + size])
+        self._taken += len(data)
+        while len(data) < size:
+            self._held = self._pull()
+            if not self._held:
+                break
+            self._taken = min(size - len(data), len(self._held))
+            data += self._held[: self._taken]
+        return data
 
 
 class Incoming:

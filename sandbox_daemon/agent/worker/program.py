@@ -61,4 +61,17 @@ def _unpack(workspace: paths.Workspace, job: dict[str, Any]) -> None:
     unpack_tree(workspace, **job)
 
 
-_VERBS = {"list": _list, "pack": _pack, "search": _search, "put": _put, "unpack": _unpack}
+def _restore(workspace: paths.Workspace, job: dict[str, Any]) -> None:
+    from sandbox_daemon.agent.worker.restore import restore_tree
+
+    restore_tree(workspace, **job)
+
+
+_VERBS = {
+    "list": _list,
+    "pack": _pack,
+    "search": _search,
+    "put": _put,
+    "unpack": _unpack,
+    "restore": _restore,
+}

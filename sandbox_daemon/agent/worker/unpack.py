@@ -8,12 +8,11 @@ stood there before, leads nowhere.
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import tarfile
 
 from sandbox_daemon.agent import paths
-from sandbox_daemon.agent.worker.incoming import Incoming
+from sandbox_daemon.agent.worker.incoming import Exact, Incoming
 from sandbox_daemon.agent.worker.listing import write_all
 from sandbox_daemon.agent.worker.told import Skipped, refuse, say
 
@@ -25,27 +24,6 @@ if TYPE_CHECKING:
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _PIECE_BYTES = 1 << 20
-
-
-class _Source(io.RawIOBase):
-    """What comes, in pieces of the sizes that tarfile wants."""
-
-    def __init__(self, incoming: Incoming) -> None:
-        self._incoming = incoming
-        self._rest = b""
-
-    def read(self, size: int = -1) -> bytes:
-        parts = [self._rest]
-        have = len(self._rest)
-        while have < size:
-            piece = self._incoming.piece()
-            if not piece:
-                break
-            parts.append(bytes(piece))
-            have += len(piece)
-        data = b"".join(parts)
-        self._rest = data[size:]
-        return data[:size]
 
 
 class _Folder:
@@ -160,7 +138,7 @@ def unpack_tree(workspace: paths.Workspace, *, path: bytes) -> None:
     handle = workspace.make_directory(path)
     root = os.open(b".", _FOLDER, dir_fd=handle)
     folder = _Folder(root, skipped)
-    source = _Source(incoming)
+    source = Exact(incoming.piece)
     try:
         with tarfile.open(mode="r|", fileobj=source, format=tarfile.PAX_FORMAT) as tar:
             for member in tar:
