@@ -97,6 +97,7 @@ def probe_isolation() -> Isolation:
     return _found()
 
 
+@pytest.hookimpl(tryfirst=True)  # the plugin that reads the groups does so by the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip by name what this machine cannot run; say what must not run side by side."""
     for item in items:

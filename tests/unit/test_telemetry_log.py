@@ -65,7 +65,7 @@ async def test_what_is_bound_belongs_to_a_task_and_to_those_that_it_starts() -> 
         with bound(trajectory=name):
             with bound(call=7):
                 await look(name)
-            async with trio.open_nursery() as nursery:  # noqa: ASYNC112 - a child task is the point
+            async with trio.open_nursery() as nursery:
                 nursery.start_soon(look, f"{name}.child")
 
     async with trio.open_nursery() as nursery:

@@ -96,7 +96,7 @@ async def test_a_span_belongs_to_a_task_and_to_those_that_it_starts(recorded_spa
 
     async def parent(name: str) -> None:
         with traces.running(name):
-            async with trio.open_nursery() as nursery:  # noqa: ASYNC112 - a child task is the point
+            async with trio.open_nursery() as nursery:
                 nursery.start_soon(child, name)
 
     async with trio.open_nursery() as nursery:
