@@ -3,11 +3,9 @@
 #
 #   ./test.sh                     everything this machine can test; the summary says what was left out, and why
 #   ./test.sh tests/unit -k wire  a part of it
-#   ./test.sh -n 0                one after another, in one process; otherwise tests with slots run in one, the
-#                                 others beside them in a second
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 "$root/scripts/setup.sh" dev
 cd "$root"
-exec .venv/bin/python -m pytest -n 2 --dist loadgroup "$@"
+exec .venv/bin/python -m pytest "$@"

@@ -25,9 +25,6 @@ settings.register_profile("ci", max_examples=60, deadline=None, suppress_health_
 settings.register_profile("nightly", settings.get_profile("ci"), max_examples=10_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
-_WITHOUT_SLOTS = ("test_link_", "test_mcp", "test_models_", "test_scripted_")
-"""Tests of ``tests/system`` that start no slot."""
-
 
 @cache
 def _why_no_root() -> str:
@@ -97,21 +94,12 @@ def probe_isolation() -> Isolation:
     return _found()
 
 
-@pytest.hookimpl(tryfirst=True)  # the plugin that reads the groups does so by the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip by name what this machine cannot run; say what must not run side by side."""
+    """Skip by name what this machine cannot run."""
     for item in items:
         for marker, why in _NEEDS.items():
             if item.get_closest_marker(marker) is not None and why():
                 item.add_marker(pytest.mark.skip(reason=why()))
-        if _may_have_slots(item.path):
-            # They look at all processes of slots, and at how soon a neighbour answers: one worker has them.
-            item.add_marker(pytest.mark.xdist_group("slots"))
-    items.sort(key=lambda item: not _may_have_slots(item.path))  # the longest queue first
-
-
-def _may_have_slots(path: Path) -> bool:
-    return path.parent.name == "system" and not path.name.startswith(_WITHOUT_SLOTS)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
