@@ -25,9 +25,11 @@ _APPLICATION_CURSOR: Final = 1 << _PRIVATE_SHIFT
 _BRACKETED_PASTE: Final = 2004 << _PRIVATE_SHIFT
 _MAX_STRING_BYTES: Final = 4096
 
-# Strings for the device (DCS, SOS, OSC, PM, APC), and sequences with intermediates, which pyte misreads.
+# Strings for the device (DCS, SOS, OSC, PM, APC), which also end where another sequence begins; and sequences
+# with intermediates, which pyte misreads.
 _UNSEEN: Final = re.compile(
-    rb"\x1b[PX\]^_][^\x1b\x07]*(?:\x07|\x1b\\)|\x1b\[[<=>][0-9;:]*[@-~]|\x1b\[[0-9;?]*[ !\"#$%&'*+][@-~]",
+    rb"\x1b[PX\]^_][^\x1b\x07]*(?:\x07|\x1b\\|(?=\x1b[^\\]))"
+    rb"|\x1b\[[<=>][0-9;:]*[@-~]|\x1b\[[0-9;?]*[ !\"#$%&'*+][@-~]",
     re.DOTALL,
 )
 _UNFINISHED: Final = re.compile(

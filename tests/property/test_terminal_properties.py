@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sandbox_daemon.terminal.driver import Answer, AnswerParser, BadAnswerError
@@ -85,6 +85,7 @@ _HOSTILE = st.lists(
 
 @settings(deadline=None)
 @given(_HOSTILE)
+@example([b"\x1b]", b"\x1b]"])
 def test_a_screen_survives_any_bytes_and_keeps_its_size(pieces: list[bytes]) -> None:
     """Nothing is raised, whatever a program draws; afterwards it still shows what is printed."""
     emulator = Emulator(columns=20, rows=6)
