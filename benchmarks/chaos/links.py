@@ -83,6 +83,7 @@ async def run(*, cuts: int, trajectories: int, seed: int = 1, pause_s: float = 0
                 nursery.start_soon(load.live, f"t{number}")
             await trio.sleep(1.0)
             for _ in range(cuts):
+                await _connected(proxy)  # else each link would be cut at its birth while the pauses grow
                 await trio.sleep(dice.uniform(0.0, pause_s))
                 [kind] = dice.choices(list(WEIGHTS), list(WEIGHTS.values()))
                 await _torment(proxy, kind)
@@ -92,10 +93,14 @@ async def run(*, cuts: int, trajectories: int, seed: int = 1, pause_s: float = 0
     return FigureSet("links", _figures(load, done, statistics), problems=_problems(load))
 
 
-async def _torment(proxy: ChaosProxy, kind: str) -> None:
+async def _connected(proxy: ChaosProxy) -> None:
     await trio.lowlevel.checkpoint()
     while not proxy.connections:  # noqa: ASYNC110 - the executor is about to dial; sockets send no events
         await trio.sleep(0.01)
+
+
+async def _torment(proxy: ChaosProxy, kind: str) -> None:
+    await _connected(proxy)
     match kind:
         case "duplicate":
             proxy.duplicate()
