@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from hermes_trio.errors import NoRoomError as NoRoomError
     from hermes_trio.errors import ProtocolError as ProtocolError
     from hermes_trio.errors import Provenance as Provenance
+    from hermes_trio.errors import QuietSlotError as QuietSlotError
     from hermes_trio.errors import RefusedError as RefusedError
     from hermes_trio.errors import RemoteProtocolError as RemoteProtocolError
     from hermes_trio.errors import SandboxLostError as SandboxLostError
@@ -98,6 +99,7 @@ _MODULES = {
     "ProtocolError": "hermes_trio.errors",
     "Provenance": "hermes_trio.errors",
     "QuietSlot": "hermes_trio.executor.quiet",
+    "QuietSlotError": "hermes_trio.errors",
     "RefusedError": "hermes_trio.errors",
     "RemoteProtocolError": "hermes_trio.errors",
     "SandboxLostError": "hermes_trio.errors",

@@ -16,6 +16,7 @@
     ├── UnavailableError         the environment lacks something; the text says what mends it
     │   ├── NobodyThereError     nothing listens at the address
     │   ├── NoRoomError          too few free slots now; nothing has changed
+    │   ├── QuietSlotError       the slot is held still for a verifier; nothing has changed
     │   └── RefusedError         somebody is there and will not have us as we are; asking again is no use
     ├── BusyError                there is no room now; trying later is right
     └── InvalidInputError        a user's input is wrong; names the source, the line and the field
@@ -105,6 +106,10 @@ class NobodyThereError(UnavailableError):
 
 class NoRoomError(UnavailableError):
     """There are too few free slots. Nothing has changed; release some, or try again later."""
+
+
+class QuietSlotError(UnavailableError):
+    """The slot is held still for a verifier. Nothing has changed; it must be reopened or released first."""
 
 
 class RefusedError(UnavailableError):

@@ -17,6 +17,7 @@ from hermes_trio.errors import (
     InvalidInputError,
     LostError,
     NoRoomError,
+    QuietSlotError,
 )
 
 MEDIA_TYPE = "application/problem+json"
@@ -88,6 +89,8 @@ def problem_of(error: HermesTrioError) -> ProblemError:
             return ProblemError(410, str(error))
         case NoRoomError():
             return ProblemError(409, str(error), headers={"retry-after": "1"})
+        case QuietSlotError():
+            return ProblemError(409, str(error))
         case BusyError():
             return ProblemError(503, str(error), headers={"retry-after": "1"})
         case ClosedError():

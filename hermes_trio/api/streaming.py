@@ -32,6 +32,7 @@ _STATUS_OF_PROVENANCE: Mapping[Provenance, int] = {
     Provenance.LINK_LOST: 410,
     Provenance.DENIED: 403,
     Provenance.LIMIT_EXCEEDED: 408,
+    Provenance.CANCELLED: 409,  # by somebody else: the slot was released, for instance
     Provenance.UNAVAILABLE: 409,
     Provenance.TOOL_ERROR: 409,
 }

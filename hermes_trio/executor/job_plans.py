@@ -29,8 +29,6 @@ def start_job(arguments: Mapping[str, Any], config: ExecutorConfig) -> Built:
         if name in arguments:
             sent[name] = text_argument(arguments, name, nul=False)
     match arguments.get("timeout"):
-        case bool():
-            pass  # an int to Python, but no number of seconds
         case (int() | float()) as timeout if not math.isnan(timeout):
             sent["limit_s"] = float(max(MIN_LIMIT_S, min(timeout, MAX_JOB_LIMIT_S)))
     return Operation.JOB, sent, b""

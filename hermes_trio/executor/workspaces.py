@@ -12,6 +12,7 @@ from hermes_trio.errors import (
     InvalidInputError,
     NoRoomError,
     Provenance,
+    QuietSlotError,
     RemoteProtocolError,
     SandboxLostError,
     UnavailableError,
@@ -64,7 +65,7 @@ class WorkspaceMethods(ABC):
         self._check_open()
         why = self.refusal(trajectory_id)
         if why:
-            raise UnavailableError(f"{why}.", mend="Reopen it first.")
+            raise QuietSlotError(f"{why}.", mend="Reopen it first.")
 
     @abstractmethod
     async def _answered(self, record: CallRecord) -> None:
@@ -88,8 +89,8 @@ class WorkspaceMethods(ABC):
             InvalidInputError: the trajectory has no slot, or one of the new ones has, or waits for one.
             LostError: the slot is gone, and the workspace with it.
             NoRoomError: the daemon has too few free slots. Nothing has changed.
-            UnavailableError: the daemon could not do it, or the trajectory is quiet for its verifier.
-                Nothing is lost.
+            UnavailableError: the daemon could not do it, or the trajectory is quiet for its verifier
+                (:class:`~hermes_trio.errors.QuietSlotError`). Nothing is lost.
         """
         self._check_loud(trajectory_id)
         _check_into(trajectory_id, into)

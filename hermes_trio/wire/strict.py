@@ -128,7 +128,7 @@ def bounds_reader(bounds: Between | Finite | Written) -> Reader:
             return integer_reader(bounds)
         case Finite():
             return seconds_reader(bounds)
-        case Written():
+        case _:
             return written_reader(bounds)
 
 

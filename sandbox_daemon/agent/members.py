@@ -1,4 +1,4 @@
-"""PURE: the members of a workspace's archive, to and from the blocks of a tar file.
+"""The members of a workspace's archive, to and from the blocks of a tar file.
 
 The daemon packs with it, a worker in the slot unpacks. The blocks are those of POSIX.1-2001, so that other
 programs read them too; what they do not say, the de-facto records say:

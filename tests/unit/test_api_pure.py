@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from hermes_trio.api import headers
 from hermes_trio.api.environment import ToolExecutorSettings
 from hermes_trio.api.guard import origin_refusal
 from hermes_trio.api.idempotency import Conflict, IdempotencyKeys
@@ -26,6 +27,7 @@ from hermes_trio.errors import (
     HermesTrioError,
     InvalidInputError,
     NoRoomError,
+    QuietSlotError,
     SandboxLostError,
     UnavailableError,
 )
@@ -168,6 +170,7 @@ def test_schemas_say_what_is_read() -> None:
         (ClosedError("closed"), 503),
         (UnavailableError("none"), 503),
         (NoRoomError("full"), 409),
+        (QuietSlotError("still"), 409),
     ],
 )
 def test_errors_of_ours_have_a_status(error: HermesTrioError, status: int) -> None:
@@ -189,3 +192,14 @@ def test_limits_are_positive() -> None:
     with pytest.raises(InvalidInputError) as caught:
         ApiLimits(max_batch=0)
     assert caught.value.field == "max_batch"
+
+
+def test_parts_digests_and_texts_of_headers_are_read_strictly() -> None:
+    """A range that is turned round is none; a digest must be one; text is UTF-8."""
+    assert headers.part_of("bytes=5-4", 10) is None
+    assert headers.part_of("bytes=2-", 10) == headers.Part(2, 10)
+    for told in ("sha-256=:AAAA:", "sha-256=:A:"):
+        with pytest.raises(InvalidInputError, match="32 bytes in base64"):
+            headers.digest_of(told)
+    with pytest.raises(InvalidInputError, match="is not UTF-8"):
+        headers.text_in({"path": b"\xff"}, "path")

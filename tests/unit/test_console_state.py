@@ -342,4 +342,6 @@ def test_a_long_command_is_cut_in_rows() -> None:
         number=1, trajectory="t", tool="bash", uniq_id="u", turn=0, summary="x" * 500, entered=0.0, since=0.0
     )
     assert len(call.row()[8]) == 120
+    call.began_before(2.0)
+    assert (call.since, call.marks) == (2.0, [])  # its first phase: none before it is over
     assert not Trajectory(id="t", started=0.0, idle_since=0.0, live={1: call}).is_over

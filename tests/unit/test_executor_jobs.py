@@ -43,6 +43,7 @@ def test_a_shell_with_background_becomes_a_job() -> None:
     assert sent("bash", command="x", background=True) == start
     assert sent("terminal", command="x", background=True, timeout=90_000) == {**start, "limit_s": 90_000.0}
     assert sent("terminal", command="x", background=True, timeout=0)["limit_s"] == 1.0
+    assert isinstance(planned("terminal", {"command": "x", "background": True, "timeout": True}), Refuse)
     assert sent("bash", command="x", background=True, cwd="d", shell="sh", allow_network=True) == {
         **start,
         "cwd": "d",
