@@ -17,7 +17,7 @@ from hermes_trio.testing.silence import silence
 Torment = Callable[[], Awaitable[FigureSet]]
 
 SHORT: dict[str, Torment] = {
-    "links": partial(links.run, cuts=25, trajectories=8),
+    "links": partial(links.run, cuts=40, trajectories=8),
     "kills": partial(kills.run, kills=4, trajectories=8, daemons=2),
     "agents": partial(nemeses.agents, kills=12, trajectories=4),
     "disk": partial(nemeses.disk, fills=2, trajectories=4),

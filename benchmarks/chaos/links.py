@@ -22,6 +22,11 @@ from hermes_trio.testing.history import History, violations
 
 WEIGHTS = {"cut": 5, "reset": 3, "duplicate": 1, "half_close": 1, "darken": 0.1}
 """Of each kind of cut; a dark link takes ``dead_after_s`` to be found."""
+AT_BIRTH = 0.1
+"""Share of the cuts that strike a link as soon as there is one; the others, links that carry work again.
+
+Were it most of them, the pauses between attempts would grow until the session is given up, as it should be.
+"""
 
 
 @define
@@ -38,6 +43,7 @@ class LedgerLoad:
     history: History = field(factory=History)
     wrong_exit_codes: list[str] = field(factory=list)
     stopped: bool = False
+    _answered: trio.Event = field(factory=trio.Event)
 
     async def live(self, name: str) -> None:
         """Calls, one after another, until told to stop; then the ledger is read."""
@@ -65,8 +71,14 @@ class LedgerLoad:
         command = f"echo {call} >> ledger; exit {code}"
         result = await self.executor.execute(name, ht.ToolCall("bash", {"command": command}))
         self.history.end(call, result.provenance, result.metadata.get("outcome", ""))
+        self._answered.set()
         if result.metadata.get("exit_code") != code and result.provenance not in self.losses:
             self.wrong_exit_codes.append(f"{call}: {result.provenance} {result.error[:200]}")
+
+    async def wait_answered(self) -> None:
+        """Until another call has ended. Cancellation: atomic."""
+        self._answered = trio.Event()
+        await self._answered.wait()
 
 
 async def run(*, cuts: int, trajectories: int, seed: int = 1, pause_s: float = 0.1) -> FigureSet:
@@ -81,10 +93,10 @@ async def run(*, cuts: int, trajectories: int, seed: int = 1, pause_s: float = 0
         async with trio.open_nursery() as nursery:
             for number in range(trajectories):
                 nursery.start_soon(load.live, f"t{number}")
-            await trio.sleep(1.0)
             for _ in range(cuts):
-                await _connected(proxy)  # else each link would be cut at its birth while the pauses grow
-                await trio.sleep(dice.uniform(0.0, pause_s))
+                if dice.random() > AT_BIRTH:
+                    await load.wait_answered()
+                    await trio.sleep(dice.uniform(0.0, pause_s))
                 [kind] = dice.choices(list(WEIGHTS), list(WEIGHTS.values()))
                 await _torment(proxy, kind)
                 done[kind] += 1

@@ -121,15 +121,10 @@ _MAY_GROW = {"daemon_mib": 5, "executor_mib": 5, "daemon_fds": 0, "executor_fds"
 
 
 async def _levels(daemon: int, backend: Backend) -> dict[str, float]:
-    tasks = (await health(backend))["tasks"]
-    return (
-        _of_process(daemon, "daemon")
-        | _of_process("self", "executor")
-        | {
-            "daemon_tasks": tasks,
-            "executor_tasks": trio.lowlevel.current_statistics().tasks_living,
-        }
-    )
+    # The daemon is asked last: the connection that asks is a descriptor too, on both sides.
+    levels = _of_process(daemon, "daemon") | _of_process("self", "executor")
+    living = trio.lowlevel.current_statistics().tasks_living
+    return levels | {"executor_tasks": living, "daemon_tasks": (await health(backend))["tasks"]}
 
 
 def _of_process(pid: int | str, name: str) -> dict[str, float]:
