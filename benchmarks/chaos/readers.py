@@ -104,6 +104,7 @@ async def soak(*, calls: int, trajectories: int = 32) -> FigureSet:
         ht.open_executor(backend, config=QUICK) as executor,
     ):
         [daemon] = daemon_pids()
+        await health(backend)  # the asking has a warm-up too: certificates take megabytes
         await _calls(executor, trajectories, calls // 10)
         before = await _levels(daemon, backend)
         await _calls(executor, trajectories, calls - calls // 10)
