@@ -230,10 +230,10 @@ def _say(settings: ServeSettings, server: ApiServer) -> None:
         print(f"hermes-trio serves on {server.url}", flush=True)
 
 
-@asynccontextmanager
-async def _open_server(settings: ServeSettings) -> AsyncIterator[ApiServer]:
+def executor_config(settings: ServeSettings) -> ExecutorConfig:
+    """What the executor behind the server is told."""
     environment = settings.environment
-    config = ExecutorConfig(
+    return ExecutorConfig(
         batch_window_ms=environment.batch_window_ms,
         max_batch_size=environment.max_batch_size,
         allow_network=environment.allow_network,
@@ -242,6 +242,12 @@ async def _open_server(settings: ServeSettings) -> AsyncIterator[ApiServer]:
         tool_server_url=environment.tool_server_url,
         tool_server_token=environment.tool_server_token,
     )
+
+
+@asynccontextmanager
+async def _open_server(settings: ServeSettings) -> AsyncIterator[ApiServer]:
+    environment = settings.environment
+    config = executor_config(settings)
     tools = await _tools(environment)
     async with (
         _backend(settings) as backend,

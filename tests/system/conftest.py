@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
 from statistics import median
@@ -224,3 +226,37 @@ def limited(probe_isolation: Isolation, tmp_path: Path) -> Callable[..., Abstrac
         return open_slots(probe_isolation, tmp_path / "limited", limits=SlotLimits(**limits))
 
     return open_limited
+
+
+@frozen
+class Served:
+    """A `hermes-trio serve` that runs."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    port: int
+
+
+Serve = Callable[..., Served]
+
+
+@pytest.fixture(scope="module")
+def serve_program() -> Iterator[Serve]:
+    """Starts `hermes-trio serve` with options and an environment; ends it with the module."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*words: str, environment: Mapping[str, str] | None = None) -> Served:
+        command = [sys.executable, "-m", "hermes_trio", "serve", "--port", "0", "--json", *words]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, **(environment or {})})
+        started.append(process)
+        assert process.stdout is not None
+        told = json.loads(process.stdout.readline())
+        return Served(process, told["url"], told["port"])
+
+    try:
+        yield start
+    finally:
+        for process in started:
+            process.terminate()
+        for process in started:
+            process.communicate(timeout=60)

@@ -16,17 +16,19 @@ from hermes_trio.errors import InvalidInputError, UnavailableError
 from hermes_trio.executor.executor import Executor, open_executor
 from hermes_trio.testing.fake_daemon import FakeDaemon
 from hermes_trio.testing.memory_backend import MemoryBackend
+from hermes_trio.tools.functions import python_tool
+from hermes_trio.tools.registry import ToolRegistry, registry_of
 
 TOKEN = "a-token-of-the-test"
 
 
 @asynccontextmanager
 async def serving(
-    *, slots: int = 4, token: str | None = None, **options: Any
+    *, slots: int = 4, token: str | None = None, tools: ToolRegistry | None = None, **options: Any
 ) -> AsyncIterator[tuple[httpx.AsyncClient, ApiServer, Executor]]:
     """A server on a daemon in memory, and a client of it."""
     async with (
-        open_executor(MemoryBackend({"d": FakeDaemon(slots=slots)})) as executor,
+        open_executor(MemoryBackend({"d": FakeDaemon(slots=slots)}), tools=tools) as executor,
         open_server(executor, token=token, **options) as server,
         httpx.AsyncClient(base_url=server.url, timeout=10) as client,
     ):
@@ -285,6 +287,22 @@ async def test_waiting_for_a_slot_has_an_end() -> None:
         answer = (await client.post("/execute", json=bash("true", trajectory="late"))).json()
         assert answer["error"].startswith("Failed to acquire slot: ")
         assert answer["provenance"] == "unavailable"
+        ((name, streamed),) = await events_of(client, "/execute", bash("true", trajectory="late"))
+        assert (name, streamed["error"]) == ("result", answer["error"])
+
+
+async def test_what_needs_no_slot_waits_for_none() -> None:
+    """A tool of another place may take longer than a slot may be waited for."""
+
+    async def lookup() -> str:
+        """Take a while."""
+        await trio.sleep(0.5)
+        return "found"
+
+    tools = registry_of("bash", tools=[python_tool(lookup)])
+    async with serving(slots=1, acquire_limit_s=0.1, tools=tools) as (client, _, _):
+        answer = await client.post("/execute", json={"trajectory_id": "t", "tool": {"name": "lookup"}})
+        assert answer.json()["output"] == "found"
 
 
 async def test_events_are_told_as_they_happen() -> None:

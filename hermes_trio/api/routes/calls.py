@@ -135,7 +135,16 @@ async def execute_within(
     Cancellation: *abandons*.
     """
     execute = partial(api.executor.execute, trajectory_id, call, limit_s=limit_s)
-    if api.acquire_limit_s is None or api.executor.holds_slot(trajectory_id):
+    return await _acquiring(api, trajectory_id, call, execute)
+
+
+async def _acquiring(
+    api: ApiState, trajectory_id: str, call: ToolCall, execute: Callable[[], Awaitable[ToolResult]]
+) -> ToolResult:
+    tool = api.executor.registry.tool(call.name)
+    # What runs here or at a ToolServer waits for no slot, however long it takes.
+    waits = tool is not None and tool.runs_in_slot and not api.executor.holds_slot(trajectory_id)
+    if api.acquire_limit_s is None or not waits:
         return await execute()
     came: list[ToolResult] = []
     async with trio.open_nursery() as nursery:
@@ -194,16 +203,21 @@ def _left(asked: ExecuteRequest) -> ToolResult:
 
 
 async def _stream(api: ApiState, asked: ExecuteRequest, emit: Emit) -> None:
+    call = asked.tool.to_tool_call()
+    result = await _acquiring(api, asked.trajectory_id, call, partial(_emit_output, api, asked, call, emit))
+    await emit(sse_event("result", ToolResultPayload.of(result).to_mapping()))
+
+
+async def _emit_output(api: ApiState, asked: ExecuteRequest, call: ToolCall, emit: Emit) -> ToolResult:
     """Output as it is printed, as text; a character that lies across two chunks comes with the second."""
     decoders = {name: codecs.getincrementaldecoder("utf-8")("replace") for name in ("stdout", "stderr")}
-    call = asked.tool.to_tool_call()
     async with api.executor.stream(asked.trajectory_id, call, limit_s=asked.timeout_s) as items:
         async for item in items:
-            if isinstance(item, OutputChunk):
-                text = decoders[item.stream].decode(item.data)
-                await emit(sse_event("output", {"stream": item.stream, "text": text}))
-            else:
-                await emit(sse_event("result", ToolResultPayload.of(item).to_mapping()))
+            if not isinstance(item, OutputChunk):
+                return item
+            text = decoders[item.stream].decode(item.data)
+            await emit(sse_event("output", {"stream": item.stream, "text": text}))
+    raise AssertionError("a stream ends with its result")
 
 
 async def _batch(api: ApiState, request: Request) -> Response:
