@@ -39,6 +39,12 @@ _FOLDERS = ("agents", "volumes", "bases")
 _CROWDED: Final = 1 / 8
 """A volume in which more than this is in use after a reset is given up for a fresh one: the next trajectory
 need not wait until it is deleted, and the host gets its disk back. One that holds less is used again."""
+_WORN: Final = 256
+"""A volume in which more files than this were thrown away is given up too; ``volumes.py`` says why."""
+_SHORT: Final = 1 / 16
+"""Of the host's disk. With less to spare, what is thrown away is deleted first."""
+_STOCK: Final = 2
+"""Volumes that lie ready, so that neither a reset nor a fork waits for one."""
 
 
 _CLOSERS: Final = 16
@@ -82,6 +88,7 @@ class DataDirectory:
         self._retired: list[tuple[Volume, Ground]] = []
         """Emptied and closed by whoever empties the trash, and by nobody else."""
         self._emptying = threading.Lock()
+        self._stock: list[tuple[Volume, Ground]] = []
         self.table = LayerTable()
         self._sealed: dict[LayerId, Sealed] = {}
         self._idmapped = False
@@ -116,7 +123,10 @@ class DataDirectory:
         held = self._volumes.get(slot)
         if self._maker is None:
             return False
-        return held is None or held[0].used() > _CROWDED or held[0].damaged()
+        if held is None:
+            return True
+        volume, _ = held
+        return volume.wear > _WORN or volume.used() > _CROWDED or volume.damaged()
 
     def has_volume(self, slot: str) -> bool:
         """Whether a slot has one."""
@@ -125,21 +135,38 @@ class DataDirectory:
     def make_volume(self, slot: str) -> None:
         """A fresh volume for a slot in place of the one it has. Blocking; ``OSError`` when refused."""
         try:
-            fresh = self.spare()
+            fresh = None if self._is_short() else self.spare()
         except OSError:
+            fresh = None
+        self._retire(slot)
+        if fresh is None:
             # The disk may be full of what the old one holds, and would stay so if the slot were given up.
-            self._retire(slot)
             with self._emptying:
                 self._close_retired()
             fresh = self.spare()
-        self._retire(slot)
         self._volumes[slot] = fresh
+
+    def _is_short(self) -> bool:
+        """Whether the host's disk has so little room that a fresh volume would soon fail its slot."""
+        status = os.statvfs(self.root)
+        return status.f_bavail < status.f_blocks * _SHORT
 
     def spare(self) -> tuple[Volume, Ground]:
         """A fresh volume that is nobody's yet. Blocking; ``OSError`` when refused."""
+        with contextlib.suppress(IndexError):
+            return self._stock.pop()
+        return self._made()
+
+    def _made(self) -> tuple[Volume, Ground]:
         assert self._maker is not None
         volume = self._maker.make()
         return volume, Ground(volume.root, str(self.epoch))
+
+    def _fill_stock(self) -> None:
+        """For the trash's thread. A host that refuses will say so to whoever needs one."""
+        with contextlib.suppress(OSError):
+            while self._maker is not None and len(self._stock) < _STOCK:
+                self._stock.append(self._made())
 
     def _retire(self, slot: str) -> None:
         old = self._volumes.pop(slot, None)
@@ -276,6 +303,8 @@ class DataDirectory:
     def discard_slot(self, slot: str) -> None:
         """Takes a slot's folder out of sight at once; :meth:`empty_trash` deletes it."""
         ground = self._ground_of(slot)
+        if slot in self._volumes:
+            self._volumes[slot][0].note_wear()
         ground.discard(ground.folder(slot))
 
     def discard_leftovers(self) -> None:
@@ -293,12 +322,11 @@ class DataDirectory:
             sealed = [layer.ground for layer in list(self._sealed.values())]
             for ground in (self._ground, *held, *sealed):
                 ground.empty_trash()
+            self._fill_stock()
 
     def _close_retired(self) -> None:
         while self._retired:
-            volume, ground = self._retired.pop()
-            with contextlib.suppress(OSError):  # one that is full to the last block cannot be emptied
-                ground.empty_trash()  # else the kernel would write out first what nobody will read
+            volume, _ = self._retired.pop()
             volume.close()
 
     def trash_count(self) -> int:
@@ -315,7 +343,7 @@ class DataDirectory:
         # A thread that was given up and still deletes uses their descriptors; then the end of the process
         # closes them.
         if self._emptying.acquire(blocking=False):
-            volumes = [volume for volume, _ in (*self._volumes.values(), *self._retired)]
+            volumes = [volume for volume, _ in (*self._volumes.values(), *self._retired, *self._stock)]
             volumes += [layer.volume for layer in self._sealed.values()]
             with ThreadPoolExecutor(_CLOSERS) as closers:  # each waits for the kernel, most of the time
                 list(closers.map(Volume.close, volumes))
@@ -323,6 +351,7 @@ class DataDirectory:
         self._volumes.clear()
         self._sealed.clear()
         self._retired.clear()
+        self._stock.clear()
 
     def _ground_of(self, slot: str) -> Ground:
         held = self._volumes.get(slot)
