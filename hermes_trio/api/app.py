@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute, Route
 
 from hermes_trio.api.answers import json_body, json_bytes
 from hermes_trio.api.endpoint import Endpoint
-from hermes_trio.api.guard import AsgiApp, OriginGuard, RequestGuard
+from hermes_trio.api.guard import AsgiApp, OriginGuard
 from hermes_trio.api.openapi import openapi_document
 from hermes_trio.api.problems import ProblemError, problem_of, problem_response
 from hermes_trio.api.routes.artifacts import artifact_endpoints
@@ -64,8 +64,7 @@ def create_app(api: ApiState, *, mounts: Sequence[Mount] = ()) -> AsgiApp:
     app: Any = Starlette(routes=routes, exception_handlers=handlers)
     app.router.redirect_slashes = False  # a redirect would lose the body of a POST
     traced = TracedRequests(app, paths=[each.path for each in endpoints])
-    # The guard is outermost: who refuses a request without reading it still has it taken off the connection.
-    return RequestGuard(OriginGuard(traced, has_token=api.gate is not None))
+    return OriginGuard(traced, has_token=api.gate is not None)
 
 
 def _by_path(endpoints: Iterable[Endpoint]) -> dict[str, dict[str, Endpoint]]:

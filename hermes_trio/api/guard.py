@@ -1,20 +1,9 @@
-"""ASGI middleware around everything: who may come in, and what becomes of a request whose client has left.
-
-Theory of operation. One task a request takes whatever the connection has to say, always, so that hypercorn's
-reader is never stuck behind an application that has answered without reading (its queue is bounded, and so
-is the news that a request is over). What it takes goes, one piece at a time, to whoever reads the body; once
-the answer has begun the rest of the body is thrown away. When the client leaves, the request's scope is
-cancelled: a tool call that nobody waits for is ended at its daemon.
-
-A websocket passes through to its route: its frames are its own business.
-"""
+"""ASGI middleware around everything: who may come in."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
-
-import trio
 
 from hermes_trio.api.problems import ProblemError, problem_response
 from hermes_trio.link.asgi import is_loopback
@@ -23,73 +12,6 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 AsgiApp = Callable[[Message, Receive, Send], Awaitable[None]]
-
-
-class RequestGuard:
-    """Wraps an ASGI application, see the module.
-
-    Args:
-        app: what it wraps.
-    """
-
-    def __init__(self, app: AsgiApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Serve one request. Cancellation: *abandons* what it does."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        if scope["http_version"] not in ("1.0", "1.1"):  # the preface of HTTP/2, which is off
-            await problem_response(ProblemError(505, "HTTP/1.1 is spoken here"))(scope, receive, send)
-            return
-        async with trio.open_nursery() as nursery:
-            request = _Request(receive, send, nursery.cancel_scope)
-            nursery.start_soon(request.take_all)
-            await self._app(scope, request.receive, request.send)
-            nursery.cancel_scope.cancel()
-
-
-class _Request:
-    """What has come of one request."""
-
-    def __init__(self, receive: Receive, send: Send, scope: trio.CancelScope) -> None:
-        self._receive, self._send, self._scope = receive, send, scope
-        self._pieces, self._body = trio.open_memory_channel[Message](0)
-        self._answered = False
-
-    async def take_all(self) -> None:
-        """Take what the connection says, until it says that the client is gone."""
-        await trio.lowlevel.checkpoint()
-        while (message := await self._receive())["type"] != "http.disconnect":
-            try:
-                await self._pieces.send(message)
-            except trio.BrokenResourceError:
-                continue  # the answer has begun: nobody reads the rest
-        # Hypercorn says the same at a good end, while the last send is still busy with the connection.
-        if not self._answered:
-            self._scope.cancel()
-
-    async def receive(self) -> Message:
-        """The next piece of the body, for the application.
-
-        Cancellation: atomic.
-        """
-        try:
-            return await self._body.receive()
-        except trio.ClosedResourceError:
-            await trio.sleep_forever()  # it has answered, and waits for the client to leave: that cancels it
-
-    async def send(self, message: Message) -> None:
-        """Send a piece of the answer, for the application.
-
-        Cancellation: *poisons* the connection.
-        """
-        if message["type"] == "http.response.start":
-            self._body.close()
-        elif message["type"] == "http.response.body":
-            self._answered = not message.get("more_body", False)
-        await self._send(message)
 
 
 class OriginGuard:
