@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from hermes_trio.errors import LinkLostError as LinkLostError
     from hermes_trio.errors import LocalProtocolError as LocalProtocolError
     from hermes_trio.errors import LostError as LostError
+    from hermes_trio.errors import NoBaseError as NoBaseError
     from hermes_trio.errors import NobodyThereError as NobodyThereError
     from hermes_trio.errors import NoRoomError as NoRoomError
     from hermes_trio.errors import ProtocolError as ProtocolError
@@ -93,6 +94,7 @@ _MODULES = {
     "McpLimits": "hermes_trio.tools.mcp.config",
     "McpProgram": "hermes_trio.tools.mcp.config",
     "McpUrl": "hermes_trio.tools.mcp.config",
+    "NoBaseError": "hermes_trio.errors",
     "NoRoomError": "hermes_trio.errors",
     "NobodyThereError": "hermes_trio.errors",
     "OutputChunk": "hermes_trio.executor.stream",

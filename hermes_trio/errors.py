@@ -15,6 +15,7 @@
     │                            ``fail_after`` would swallow it as its own)
     ├── UnavailableError         the environment lacks something; the text says what mends it
     │   ├── NobodyThereError     nothing listens at the address
+    │   ├── NoBaseError          the daemon has no such base; nothing has changed
     │   ├── NoRoomError          too few free slots now; nothing has changed
     │   ├── QuietSlotError       the slot is held still for a verifier; nothing has changed
     │   └── RefusedError         somebody is there and will not have us as we are; asking again is no use
@@ -102,6 +103,10 @@ class UnavailableError(HermesTrioError):
 
 class NobodyThereError(UnavailableError):
     """Nothing listens at the address: whoever did is gone, or has not begun."""
+
+
+class NoBaseError(UnavailableError):
+    """The daemon has no base of that name: it was built elsewhere, or removed. Nothing has changed."""
 
 
 class NoRoomError(UnavailableError):

@@ -10,6 +10,7 @@ from attrs import frozen
 
 from hermes_trio.errors import (
     InvalidInputError,
+    NoBaseError,
     NoRoomError,
     Provenance,
     QuietSlotError,
@@ -20,7 +21,7 @@ from hermes_trio.errors import (
 from hermes_trio.fleet.calls import CallRecord
 from hermes_trio.wire.changes import PathChange, unpack_changes
 from hermes_trio.wire.frames import Result
-from hermes_trio.wire.operations import NO_ROOM, Operation
+from hermes_trio.wire.operations import NO_BASE, NO_ROOM, Operation
 
 if TYPE_CHECKING:
     from hermes_trio.slots.pool import SlotPool
@@ -41,6 +42,19 @@ class WorkspaceDiff:
 
     changes: tuple[PathChange, ...]
     truncated: bool
+
+
+@frozen(kw_only=True)
+class Bases:
+    """The bases of one daemon.
+
+    Args:
+        names: all of them, least recently used first.
+        used: those that a trajectory stands on, and that therefore stay.
+    """
+
+    names: tuple[BaseId, ...]
+    used: frozenset[BaseId]
 
 
 class WorkspaceMethods(ABC):
@@ -145,6 +159,10 @@ class WorkspaceMethods(ABC):
         result = await self._asked(Operation.BASE_BUILD, trajectory_id, {})
         return BaseId(_field(result, "base"))
 
+    def daemon_of(self, trajectory_id: str) -> str | None:
+        """The name of the daemon that a trajectory has its slot on; ``None``: it has no slot yet."""
+        return self._pool.daemon(trajectory_id)
+
     async def use_base(self, trajectory_id: str, base: BaseId) -> None:
         """Begin a trajectory's workspace with a base. What it had is gone, and what ran there is ended.
 
@@ -159,11 +177,47 @@ class WorkspaceMethods(ABC):
         Raises:
             ClosedError: the executor was closed.
             LostError: the slot is gone.
-            UnavailableError: the daemon has no such base, or could not do it, or the trajectory is quiet for
-                its verifier.
+            NoBaseError: the daemon has no such base.
+            UnavailableError: the daemon could not do it, or the trajectory is quiet for its verifier.
         """
         self._check_loud(trajectory_id)
         await self._asked(Operation.SLOT_RESET, trajectory_id, {"base": base})
+
+    async def bases(self, trajectory_id: str) -> Bases:
+        """The bases of the daemon that a trajectory is on.
+
+        Cancellation: abandons.
+
+        Args:
+            trajectory_id: whose daemon; one without a slot gets one first.
+
+        Raises:
+            ClosedError: the executor was closed.
+            LostError: the slot is gone.
+            UnavailableError: no daemon could be reached.
+        """
+        result = await self._asked(Operation.BASE_LIST, trajectory_id, {})
+        names, used = (tuple(map(BaseId, _field(result, name))) for name in ("bases", "used"))
+        return Bases(names=names, used=frozenset(used))
+
+    async def remove_base(self, trajectory_id: str, base: BaseId) -> None:
+        """Remove a base from the daemon that a trajectory is on; its disk is given back.
+
+        Nobody need do this: a daemon that has 64 removes the least recently used for the next.
+
+        Cancellation: abandons; the base may or may not be gone.
+
+        Args:
+            trajectory_id: whose daemon; one without a slot gets one first.
+            base: a base's name.
+
+        Raises:
+            ClosedError: the executor was closed.
+            LostError: the slot is gone.
+            NoBaseError: the daemon has no such base.
+            UnavailableError: a trajectory stands on it. Nothing has changed.
+        """
+        await self._asked(Operation.BASE_REMOVE, trajectory_id, {"base": base})
 
     async def diff(
         self, trajectory_id: str, *, after: bytes | None = None, max_entries: int = 5000
@@ -206,6 +260,7 @@ def unwrapped(record: CallRecord) -> Result:
     Raises:
         LostError: the slot is gone.
         InvalidInputError: what was asked for makes no sense.
+        NoBaseError: the daemon has no such base.
         NoRoomError: there are too few free slots.
         UnavailableError: it could not be done.
     """
@@ -217,6 +272,8 @@ def unwrapped(record: CallRecord) -> Result:
             raise SandboxLostError(result.error)
         case Provenance.INVALID_REQUEST:
             raise InvalidInputError(result.error)
+        case Provenance.UNAVAILABLE if result.data.get("reason") == NO_BASE:
+            raise NoBaseError(result.error)
         case Provenance.UNAVAILABLE if result.data.get("reason") == NO_ROOM:
             raise NoRoomError(result.error)
         case _:

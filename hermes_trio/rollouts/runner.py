@@ -9,6 +9,7 @@ from attrs import field, frozen
 
 from hermes_trio.agents.loop import ChatModel
 from hermes_trio.errors import InvalidInputError
+from hermes_trio.rollouts.bases import TaskBases
 from hermes_trio.rollouts.group import Assignment, plan_trajectories
 from hermes_trio.rollouts.record import Ending, Stage, TrajectoryRecord, provenance_of
 from hermes_trio.rollouts.tasks import Task
@@ -63,13 +64,14 @@ async def run_rollouts(
     """
     config = config or RolloutConfig()
     plan = plan_trajectories(tasks, group_size=config.group_size)
+    bases = TaskBases(executor)
     workers = min(config.concurrency, len(tasks) * config.group_size)
 
     async def work() -> None:
         await trio.lowlevel.checkpoint()
         # The plan is shared: whoever is free takes the next. There is no checkpoint inside `next`.
         for assignment in plan:
-            record = await _recorded(assignment, model, executor, config.agent)
+            record = await _recorded(assignment, model, executor, config.agent, bases)
             on_finished(record)
 
     async with trio.open_nursery() as nursery:
@@ -78,11 +80,15 @@ async def run_rollouts(
 
 
 async def _recorded(
-    assignment: Assignment, model: ChatModel, executor: RolloutExecutor, options: AgentOptions
+    assignment: Assignment,
+    model: ChatModel,
+    executor: RolloutExecutor,
+    options: AgentOptions,
+    bases: TaskBases,
 ) -> TrajectoryRecord:
     await trio.lowlevel.checkpoint()
     try:
-        return await run_trajectory(assignment, model=model, executor=executor, options=options)
+        return await run_trajectory(assignment, model=model, executor=executor, options=options, bases=bases)
     except Exception as error:
         # The boundary where a bug in one trajectory becomes data: the others are not to pay for it.
         logger.exception("a trajectory crashed", trajectory=assignment.trajectory_id)

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
 import orjson
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from hermes_trio.errors import InvalidInputError
 from hermes_trio.wire.codec import structure_arguments
@@ -60,6 +60,53 @@ class TaskLimits:
 
 
 @frozen(kw_only=True)
+class TaskBase:
+    """What a task's workspace begins with; built once on each daemon, and shared by all who begin with it.
+
+    Args:
+        directory: a folder whose content it is; relative to the task file's.
+        archive: a tar file, compressed or not, with that content; likewise.
+        setup: shell commands that run on it, before it is shared.
+        limit_s: seconds for each of them; at most 600.
+    """
+
+    directory: str | None = None
+    archive: str | None = None
+    setup: tuple[str, ...] = ()
+    limit_s: PositiveSeconds = MAX_CALL_LIMIT_S
+
+    def __attrs_post_init__(self) -> None:
+        if self.directory is not None and self.archive is not None:
+            raise InvalidInputError(
+                "is there beside 'directory'; a base has one of them", field="base.archive"
+            )
+        if self.directory is None and self.archive is None and not self.setup:
+            raise InvalidInputError("must have 'directory', 'archive' or 'setup'", field="base")
+        if self.limit_s > MAX_CALL_LIMIT_S:
+            raise InvalidInputError(f"must be at most {MAX_CALL_LIMIT_S:g} seconds", field="base.limit_s")
+
+    def beside(self, folder: Path) -> TaskBase:
+        """The same with paths that are right from everywhere, if there is what they name.
+
+        Raises:
+            InvalidInputError: there is not; ``field`` names the path.
+        """
+        directory = _checked(folder, self.directory, "base.directory", Path.is_dir, "is no directory here")
+        archive = _checked(folder, self.archive, "base.archive", Path.is_file, "is no file here")
+        return evolve(self, directory=directory, archive=archive)
+
+
+def _checked(
+    folder: Path, path: str | None, field: str, is_right: Callable[[Path], bool], otherwise: str
+) -> str | None:
+    if path is None:
+        return None
+    if not path or "\0" in path or not is_right(folder / path):
+        raise InvalidInputError(f"{path[:120]!r} {otherwise}", field=field)
+    return str((folder / path).absolute())
+
+
+@frozen(kw_only=True)
 class Task:
     """One thing to solve in a slot, and how to tell whether it was.
 
@@ -68,6 +115,7 @@ class Task:
         prompt: what the model is asked to do.
         verifier: shell command that runs in the slot after ``quiesce``; exit status 0 means solved.
         reference: shell commands that solve it, for scripted models and for checking the verifier.
+        base: what the workspace begins with, see :class:`TaskBase`; ``None``: nothing.
         files: workspace-relative path to text, written before anything runs.
         setup: shell commands that run after ``files`` and before the model's first turn.
         limits: see :class:`TaskLimits`.
@@ -81,6 +129,7 @@ class Task:
     prompt: str
     verifier: str
     reference: tuple[str, ...] = ()
+    base: TaskBase | None = None
     files: Mapping[str, str] = field(factory=dict)
     setup: tuple[str, ...] = ()
     limits: TaskLimits = field(factory=TaskLimits)
@@ -106,7 +155,9 @@ def _check_path(path: str) -> None:
         raise InvalidInputError(f"{path[:120]!r} is not a path inside the workspace", field="files")
 
 
-def parse_tasks(data: bytes, *, source: str) -> tuple[Task, ...]:
+def parse_tasks(
+    data: bytes, *, source: str, settle: Callable[[Task], Task] = lambda task: task
+) -> tuple[Task, ...]:
     """Read the text of a task file: the same bytes always give the same tasks or the same error.
 
     Blank lines are skipped and still count as lines.
@@ -114,6 +165,7 @@ def parse_tasks(data: bytes, *, source: str) -> tuple[Task, ...]:
     Args:
         data: the whole file, UTF-8.
         source: what to call it in errors, usually its path.
+        settle: has the last word on each task; what it refuses is told with its line.
 
     Returns:
         The tasks in the file's order, at least one, their ids distinct.
@@ -127,6 +179,7 @@ def parse_tasks(data: bytes, *, source: str) -> tuple[Task, ...]:
         try:
             task = _parse_task(line)
             _check_new(task.id, number, line_of)
+            task = settle(task)
         except InvalidInputError as problem:
             raise _located(problem, source=source, line=number) from None
         tasks.append(task)
@@ -203,7 +256,11 @@ def read_tasks(path: Path) -> tuple[Task, ...]:
         raise InvalidInputError(f"cannot be read: {error.strerror}", source=str(path)) from error
     if len(data) > MAX_FILE_BYTES:
         raise InvalidInputError(f"has more than {MAX_FILE_BYTES} bytes", source=str(path))
-    return parse_tasks(data, source=str(path))
+
+    def settle(task: Task) -> Task:
+        return task if task.base is None else evolve(task, base=task.base.beside(path.parent))
+
+    return parse_tasks(data, source=str(path), settle=settle)
 
 
 def shipped_tasks_path() -> Path:

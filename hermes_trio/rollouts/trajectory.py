@@ -24,6 +24,7 @@ from hermes_trio.agents.sub_agent import SubAgent
 from hermes_trio.errors import HermesTrioError, Provenance
 from hermes_trio.executor.quiet import QuietSlot
 from hermes_trio.models.completion import Usage
+from hermes_trio.rollouts.bases import BaseFailedError, TaskBases
 from hermes_trio.rollouts.group import Assignment
 from hermes_trio.rollouts.record import CallTiming, Ending, Stage, TrajectoryRecord, provenance_of
 from hermes_trio.rollouts.tasks import Task
@@ -174,7 +175,12 @@ def asked_limit_s(arguments: Mapping[str, Any]) -> float:
 
 
 async def run_trajectory(
-    assignment: Assignment, *, model: ChatModel, executor: RolloutExecutor, options: AgentOptions
+    assignment: Assignment,
+    *,
+    model: ChatModel,
+    executor: RolloutExecutor,
+    options: AgentOptions,
+    bases: TaskBases | None = None,
 ) -> TrajectoryRecord:
     """Run one trajectory from its slot to its verdict.
 
@@ -189,8 +195,10 @@ async def run_trajectory(
         model: the policy.
         executor: where the calls run.
         options: see :class:`AgentOptions`.
+        bases: of the run, by which trajectories share them; ``None``: this one builds its own.
     """
     task = assignment.task
+    bases = bases or TaskBases(executor)
     await trio.lowlevel.checkpoint()
     slot = _Slot(executor=executor, trajectory_id=assignment.trajectory_id, call_s=task.limits.call_s)
     with (
@@ -200,7 +208,7 @@ async def run_trajectory(
         record = None
         slot.bus.begin(("trajectory", assignment.trajectory_id), _began(assignment))
         try:
-            record = await _in_slot(assignment, slot, model, options)
+            record = await _in_slot(assignment, slot, model, options, bases)
             return record
         finally:
             ended = _ended(assignment, record)
@@ -264,7 +272,7 @@ def _ended(assignment: Assignment, record: TrajectoryRecord | None) -> Trajector
 
 
 async def _in_slot(
-    assignment: Assignment, slot: _Slot, model: ChatModel, options: AgentOptions
+    assignment: Assignment, slot: _Slot, model: ChatModel, options: AgentOptions, bases: TaskBases
 ) -> TrajectoryRecord:
     task = assignment.task
     record = assignment.record(Ending(stage=Stage.SETUP, provenance=Provenance.OK))
@@ -272,6 +280,7 @@ async def _in_slot(
     await trio.lowlevel.checkpoint()
     try:
         await _required(slot, "bash", {"command": "true"}, what="the first command")
+        await _lay_base(task, slot, bases)
         started = trio.current_time()
         deadline = started + task.limits.trajectory_s
         await _set_up(task, slot, deadline)
@@ -281,6 +290,18 @@ async def _in_slot(
     except _StoppedError as stopped:
         record = evolve(record, ending=stopped.ending)
     return evolve(record, isolation=slot.isolation, duration_s=trio.current_time() - started)
+
+
+async def _lay_base(task: Task, slot: _Slot, bases: TaskBases) -> None:
+    """Not charged to the trajectory: one builds it for all, and the others wait for that."""
+    await trio.lowlevel.checkpoint()
+    if task.base is None:
+        return
+    try:
+        await bases.begin(slot.trajectory_id, task.base)
+    except BaseFailedError as error:
+        ending = Ending(stage=Stage.SETUP, provenance=error.provenance, error=str(error))
+        raise _StoppedError(ending) from error
 
 
 async def _set_up(task: Task, slot: _Slot, deadline: float) -> None:

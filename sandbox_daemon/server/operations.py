@@ -10,12 +10,16 @@ from typing import Protocol, TypeVar
 
 import trio
 
-from hermes_trio.errors import InvalidInputError, NoRoomError, Provenance, UnavailableError
+from hermes_trio.errors import InvalidInputError, NoBaseError, NoRoomError, Provenance, UnavailableError
 from hermes_trio.wire.codec import structure_arguments, unstructure
 from hermes_trio.wire.frames import Call, Lease
 from hermes_trio.wire.operations import (
+    NO_BASE,
     NO_ROOM,
     BaseBuildArguments,
+    BaseListArguments,
+    BaseListReport,
+    BaseRemoveArguments,
     BaseReport,
     BashArguments,
     DownloadArguments,
@@ -125,8 +129,7 @@ class Operations:
         except UnavailableError as exc:
             if call.operation not in _OF_WORKSPACES:
                 raise
-            data = {"reason": NO_ROOM} if isinstance(exc, NoRoomError) else {}
-            return Outcome(provenance=Provenance.UNAVAILABLE, error=str(exc), data=data)
+            return Outcome(provenance=Provenance.UNAVAILABLE, error=str(exc), data=_reason(exc))
 
     def cancelled(self, call: Call) -> Outcome:
         """The outcome of a call whose :meth:`run` was cancelled and is over: is everything of it dead?"""
@@ -188,6 +191,20 @@ class Operations:
     async def _build_base(self, call: Call) -> Outcome:
         _checked(BaseBuildArguments, call)
         return _report(BaseReport(base=await self._pool.build_base(self._lease(call))))
+
+    async def _list_bases(self, call: Call) -> Outcome:
+        _checked(BaseListArguments, call)
+        self._lease(call)
+        await trio.lowlevel.checkpoint()
+        bases, used = self._pool.bases()
+        return _report(BaseListReport(bases=bases, used=used))
+
+    async def _remove_base(self, call: Call) -> Outcome:
+        arguments = _checked(BaseRemoveArguments, call)
+        self._lease(call)
+        await trio.lowlevel.checkpoint()
+        self._pool.remove_base(arguments.base)
+        return _report(BaseReport(base=arguments.base))
 
     async def _snapshot(self, call: Call, *, sink: Sink | None = None) -> Outcome:
         _checked(SlotSnapshotArguments, call)
@@ -276,6 +293,8 @@ _HANDLERS: Mapping[str, Callable[[Operations, Call], Awaitable[Outcome]]] = {
     Operation.SLOT_SNAPSHOT: Operations._snapshot,
     Operation.SLOT_RESTORE: Operations._restore,
     Operation.BASE_BUILD: Operations._build_base,
+    Operation.BASE_LIST: Operations._list_bases,
+    Operation.BASE_REMOVE: Operations._remove_base,
     Operation.BASH: Operations._bash,
     Operation.BASH_STATEFUL: Operations._bash_stateful,
     Operation.TERMINAL: Operations._terminal,
@@ -336,8 +355,19 @@ _OF_WORKSPACES = frozenset(
         Operation.SLOT_SNAPSHOT,
         Operation.SLOT_RESTORE,
         Operation.BASE_BUILD,
+        Operation.BASE_REMOVE,
     }
 )
+
+
+def _reason(error: UnavailableError) -> dict[str, str]:
+    match error:
+        case NoRoomError():
+            return {"reason": NO_ROOM}
+        case NoBaseError():
+            return {"reason": NO_BASE}
+        case _:
+            return {}
 
 
 def _archived(archived: Archived | Outcome) -> Outcome:

@@ -76,7 +76,7 @@ class ArchiveMethods(WorkspaceMethods):
         present = cell.storage.base_of(cell.slot)
         if present not in (None, wanted):
             raise invalid(f"it stands on {_named(wanted)}, and this workspace on {_named(present)}")
-        if wanted is not None and wanted not in cell.storage.bases():
+        if wanted is not None and wanted not in cell.storage.shelf:
             raise no_such_base(wanted)
 
     async def _restore(self, cell: Cell, inflow: ArchiveInflow) -> Archived | Outcome:

@@ -10,44 +10,58 @@ import itertools
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 import trio
 
 from hermes_trio.errors import UnavailableError
 from sandbox_daemon.isolation.etc import INNER_UID
-from sandbox_daemon.slots.storage import DataDirectory, Sealed
+from sandbox_daemon.slots.storage import MAX_BASES, DataDirectory, Sealed
 from sandbox_daemon.workspaces.digest import TreeDigest
 from sandbox_daemon.workspaces.tree import DiskFolder, copy_layers
 
-MAX_BASES: Final = 64
-"""Of one daemon. Each may hold as much as a slot."""
 _numbers = itertools.count()
 
 
 async def build_base(storage: DataDirectory, slot: str) -> str:
     """Makes a base of a slot's workspace; nothing may run there. The name of the base.
 
+    Where there are too many, the least recently used of those that nothing stands on goes.
+
     Cancellation: abandons; a copy under way is made to its end and dropped.
 
     Raises:
-        UnavailableError: there are too many already.
+        UnavailableError: there are too many already, and all are in use.
         OSError, TooDeepError: it cannot be copied.
     """
-    if len(storage.bases()) >= MAX_BASES:
+    if not make_room(storage):
         await trio.lowlevel.checkpoint()
-        raise UnavailableError(f"This daemon has {MAX_BASES} bases already.", mend="Restart it, or use them.")
+        raise UnavailableError(
+            f"This daemon has {MAX_BASES} bases already, and trajectories stand on all of them.",
+            mend="Release some.",
+        )
     paths = [storage.workspace(slot), *storage.layer_folders(slot)]
     if storage.layered:
         name, sealed = await trio.to_thread.run_sync(partial(_sealed, storage, paths))
-        if name in storage.bases():
+        if name in storage.shelf:
+            storage.shelf.touch(name)
             await trio.to_thread.run_sync(sealed.volume.close)
         else:
             storage.keep_base(name, sealed)
         return name
     name, folder = await trio.to_thread.run_sync(partial(_copied, storage, paths))
-    storage.copied_bases.setdefault(name, folder)
+    if name in storage.shelf:
+        storage.shelf.touch(name)
+        storage.discard(folder)
+    else:
+        storage.keep_copied_base(name, folder)
     return name
+
+
+def make_room(storage: DataDirectory) -> bool:
+    """Removes what has to go for one more base. Whether that was enough."""
+    for name in storage.shelf.surplus():
+        storage.remove_base(name)
+    return storage.shelf.has_room()
 
 
 def _sealed(storage: DataDirectory, paths: Sequence[Path]) -> tuple[str, Sealed]:

@@ -34,6 +34,7 @@ from sandbox_daemon.isolation.volumes import Volume, VolumeMaker
 from sandbox_daemon.slots.ground import Ground
 from sandbox_daemon.slots.ledger import Ledger
 from sandbox_daemon.workspaces.layers import LayerId, LayerTable, Stack
+from sandbox_daemon.workspaces.shelf import BaseShelf
 
 _FOLDERS = ("agents", "volumes", "bases")
 _CROWDED: Final = 1 / 8
@@ -47,6 +48,8 @@ _STOCK: Final = 2
 """Volumes that lie ready, so that neither a reset nor a fork waits for one."""
 
 
+MAX_BASES: Final = 64
+"""Of one daemon. Each may hold as much as a slot."""
 _CLOSERS: Final = 16
 
 
@@ -97,6 +100,7 @@ class DataDirectory:
         """Where workspaces are copied: folders, by name."""
         self.copied_below: dict[str, str] = {}
         """And which slot began as which."""
+        self.shelf = BaseShelf(self.is_base_used, most=MAX_BASES)
 
     def __repr__(self) -> str:
         return f"<DataDirectory {self.root} epoch {self.epoch}>"
@@ -250,15 +254,46 @@ class DataDirectory:
         layers = self.layer_folders(slot)
         return [self.workspace(slot), *layers[: len(layers) - self.based(slot)]]
 
-    def bases(self) -> frozenset[str]:
-        """The names of those that are kept."""
-        return frozenset(self._bases.values()) | frozenset(self.copied_bases)
-
     def keep_base(self, name: str, sealed: Sealed) -> None:
         """A layer is a base from now on."""
         layer = self.table.seal(_holder_of(name))
         self._sealed[layer] = sealed
         self._bases[layer] = name
+        self.shelf.touch(name)
+
+    def keep_copied_base(self, name: str, folder: Path) -> None:
+        """A folder is a base from now on, where workspaces are copied."""
+        self.copied_bases[name] = folder
+        self.shelf.touch(name)
+
+    def is_base_used(self, name: str) -> bool:
+        """Whether a slot stands on it, or a fork of one."""
+        layers = self.stack_of_base(name)
+        return name in self.copied_below.values() or any(map(self.table.is_shared, layers))
+
+    @contextlib.contextmanager
+    def held_base(self, slot: str, name: str) -> Iterator[None]:
+        """Meanwhile a base is in use, though no slot stands on it yet."""
+        holder = f"beginning {slot}"
+        self.shelf.touch(name)
+        self.set_stack(holder, self.stack_of_base(name))
+        if name in self.copied_bases:
+            self.copied_below[holder] = name
+        try:
+            yield
+        finally:
+            self.copied_below.pop(holder, None)
+            self.set_stack(holder, ())
+
+    def remove_base(self, name: str) -> None:
+        """Throws away a base that nothing stands on; :meth:`empty_trash` deletes it."""
+        self.shelf.drop(name)
+        folder = self.copied_bases.pop(name, None)
+        if folder is not None:
+            self._ground.discard(folder)
+        for layer in self.stack_of_base(name):
+            del self._bases[layer]
+        self.set_stack(_holder_of(name), ())
 
     def stack_of_base(self, name: str) -> Stack:
         """A base, as a stack; nothing where workspaces are copied."""
@@ -306,6 +341,10 @@ class DataDirectory:
         if slot in self._volumes:
             self._volumes[slot][0].note_wear()
         ground.discard(ground.folder(slot))
+
+    def discard(self, folder: Path) -> None:
+        """Takes a folder of the data directory out of sight at once; :meth:`empty_trash` deletes it."""
+        self._ground.discard(folder)
 
     def discard_leftovers(self) -> None:
         """Everything of earlier lives."""

@@ -10,7 +10,7 @@ from typing import Final
 
 import trio
 
-from hermes_trio.errors import NoRoomError, UnavailableError
+from hermes_trio.errors import NoBaseError, NoRoomError, UnavailableError
 from hermes_trio.wire.frames import Lease, SlotId
 from sandbox_daemon.isolation.policy import SlotLimits
 from sandbox_daemon.process.outcome import AgentLostError, AgentStartError
@@ -130,7 +130,7 @@ class WorkspaceMethods(ABC):
         """
         async with self._turn(lease) as cell:
             name = cell.storage.base_of(lease.slot) if base is None else base
-            if name is not None and name not in cell.storage.bases():
+            if name is not None and name not in cell.storage.shelf:
                 raise no_such_base(name)
             with trio.CancelScope(shield=True), trio.move_on_after(_FORK_LIMIT_S):
                 await self._begin_anew(cell, name)
@@ -156,6 +156,27 @@ class WorkspaceMethods(ABC):
                 raise UnavailableError(f"The base could not be built: {error}.") from error
         raise StaleLeaseError(lease)
 
+    def bases(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The bases that are here, least recently used first, and those of them that slots stand on."""
+        storage = self._site.storage
+        names = tuple(storage.shelf)
+        return names, tuple(filter(storage.is_base_used, names))
+
+    def remove_base(self, name: str) -> None:
+        """Forgets a base. Its disk is given back soon.
+
+        Raises:
+            NoBaseError: there is none of that name.
+            UnavailableError: a slot stands on it; nothing has changed.
+        """
+        storage = self._site.storage
+        if name not in storage.shelf:
+            raise no_such_base(name)
+        if storage.is_base_used(name):
+            raise UnavailableError(f"A trajectory stands on base {name[:80]!r}.", mend="Release it first.")
+        storage.remove_base(name)
+        self._site.sweep_trash()
+
     async def diff(self, lease: Lease, *, after_path: bytes | None, max_entries: int) -> DiffPage:
         """How the workspace differs from its base, or from an empty one.
 
@@ -176,23 +197,27 @@ class WorkspaceMethods(ABC):
         raise StaleLeaseError(lease)
 
     async def _begin_anew(self, cell: Cell, base: str | None) -> None:
-        storage = cell.storage
-        stack = () if base is None else storage.stack_of_base(base)
         try:
-            await self._site.bound_trash()
-            await cell.renew(network=self._network_wanted, stack=stack)
-            if base is not None and not storage.layered:
-                owner, target = cell.template.uid, storage.workspace(cell.slot)
-                copy = partial(copy_layers, [storage.copied_bases[base]], target, owner=owner, whole=True)
-                await trio.to_thread.run_sync(copy)
-                storage.copied_below[cell.slot] = base
+            with cell.storage.held_base(cell.slot, base) if base is not None else contextlib.nullcontext():
+                await self._site.bound_trash()
+                await self._renew_on(cell, base)
         except (AgentStartError, AgentLostError, OSError, TooDeepError) as error:
             self._quarantine(cell, str(error))
             raise UnavailableError(f"The slot could not be reset: {error}.") from error
         finally:
             self._site.sweep_trash()
 
+    async def _renew_on(self, cell: Cell, base: str | None) -> None:
+        storage = cell.storage
+        stack = () if base is None else storage.stack_of_base(base)
+        await cell.renew(network=self._network_wanted, stack=stack)
+        if base is not None and not storage.layered:
+            owner, target = cell.template.uid, storage.workspace(cell.slot)
+            copy = partial(copy_layers, [storage.copied_bases[base]], target, owner=owner, whole=True)
+            await trio.to_thread.run_sync(copy)
+            storage.copied_below[cell.slot] = base
 
-def no_such_base(name: str) -> UnavailableError:
+
+def no_such_base(name: str) -> NoBaseError:
     """The answer to whoever asks for a base that is not here."""
-    return UnavailableError(f"There is no base {name[:80]!r} on this daemon.", mend="Build it here.")
+    return NoBaseError(f"There is no base {name[:80]!r} on this daemon.", mend="Build it here.")

@@ -39,6 +39,10 @@ class LayerTable:
         """What lies below a holder's upper; nothing for one that is unknown."""
         return self._stacks.get(holder, ())
 
+    def is_shared(self, layer: LayerId) -> bool:
+        """Whether more than one holds it."""
+        return self._users.get(layer, 0) > 1
+
     def seal(self, holder: str) -> LayerId:
         """The holder's upper is a layer of its own stack now, the topmost."""
         self._made += 1

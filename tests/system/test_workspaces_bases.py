@@ -19,9 +19,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import hermes_trio as ht
-from hermes_trio.errors import InvalidInputError, UnavailableError
+from hermes_trio.errors import InvalidInputError, NoBaseError, UnavailableError
 from hermes_trio.executor.workspaces import BaseId, WorkspaceDiff
+from hermes_trio.wire.operations import BashArguments
 from sandbox_daemon.isolation.levels import Isolation
+from sandbox_daemon.slots import storage
+from sandbox_daemon.slots.pool import SlotPoolConfig, open_slot_pool
 
 pytestmark = [pytest.mark.bubblewrap, pytest.mark.slow]
 
@@ -287,3 +290,52 @@ async def test_a_session_that_holds_a_file_open_does_not_write_to_a_layer() -> N
         await executor.fork("parent", into=["child"])
         lines = await run(executor, "child", "wc -l < f; sleep 0.3")
         assert [await run(executor, name, "wc -l < f") for name in ("parent", "child")] == [lines, lines]
+
+
+async def test_a_base_is_removed_when_nothing_stands_on_it(executor: Any) -> None:
+    """Neither a slot nor a fork of one; who asks for it then is told that it is not there."""
+    await run(executor, "maker", MAKE)
+    base = await executor.build_base("maker")
+    await executor.use_base("one", base)
+    await executor.fork("one", into=["fork"])
+    bases = await executor.bases("maker")
+    assert bases.names == (base,)
+    assert bases.used == {base}
+    for name in ("one", "fork"):
+        with pytest.raises(UnavailableError, match="stands on base"):
+            await executor.remove_base("maker", base)
+        assert await run(executor, "fork", "cat src/a") == "a"
+        await executor.release(name)
+    await executor.remove_base("maker", base)
+    assert (await executor.bases("maker")).names == ()
+    for asked in (executor.use_base("one", base), executor.remove_base("maker", base)):
+        with pytest.raises(NoBaseError, match="There is no base"):
+            await asked
+    assert await executor.build_base("maker") == base
+    await executor.use_base("one", base)
+    assert await run(executor, "one", "cat src/a") == "a"
+
+
+async def test_the_least_recently_used_base_goes_when_there_are_too_many(
+    probe_isolation: Isolation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for those that somebody stands on; when they are all in use, no more can be built."""
+    monkeypatch.setattr(storage, "MAX_BASES", 2)
+    config = SlotPoolConfig(slots=3, data_dir=tmp_path / "data")
+    async with open_slot_pool(config, probe_isolation) as pool:
+        maker, one, two = [await pool.acquire(owner="test", trajectory_id=name) for name in "mot"]
+
+        async def build(text: str) -> str:
+            await pool.bash(maker, BashArguments(command=f"echo {text} > f"))
+            return await pool.build_base(maker)
+
+        first, second = await build("first"), await build("second")
+        await pool.reset(one, base=first)
+        third = await build("third")
+        assert set(pool.bases()[0]) == {first, third}
+        with pytest.raises(NoBaseError):
+            await pool.reset(two, base=second)
+        await pool.reset(two, base=third)
+        with pytest.raises(UnavailableError, match="stand on all of them"):
+            await build("fourth")
+        assert (await pool.bash(one, BashArguments(command="cat f"))).payload == b"first\n"

@@ -9,7 +9,7 @@ import pytest
 
 from hermes_trio.errors import InvalidInputError
 from hermes_trio.rollouts import tasks
-from hermes_trio.rollouts.tasks import Task, TaskLimits, parse_tasks, read_tasks, shipped_tasks_path
+from hermes_trio.rollouts.tasks import Task, TaskBase, TaskLimits, parse_tasks, read_tasks, shipped_tasks_path
 
 LEAST = {"id": "a", "prompt": "Do it.", "verifier": "true"}
 
@@ -153,3 +153,36 @@ def test_a_file_without_end_is_refused_by_its_size(monkeypatch: pytest.MonkeyPat
 def test_the_shipped_file_is_there():
     """It is package data, found from the package."""
     assert len(read_tasks(shipped_tasks_path())) >= 44
+
+
+@pytest.mark.parametrize(
+    ("base", "told"),
+    [
+        ({}, "field 'base': must have 'directory', 'archive' or 'setup'"),
+        ({"directory": "a", "archive": "b"}, "field 'base.archive': "),
+        ({"setup": "make"}, "field 'base.setup': "),
+        ({"setup": ["make"], "limit_s": 601}, "field 'base.limit_s': must be at most 600 seconds"),
+        ({"image": "debian"}, "field 'base.image': unknown field"),
+        ("repo", "field 'base': "),
+    ],
+)
+def test_a_base_that_cannot_be_is_told_with_its_field(base, told):
+    """What it says must make one of three."""
+    assert str(_problem(_line(base=base))).startswith(f"t.jsonl:1: {told}")
+
+
+def test_paths_of_a_base_are_the_task_file_s(tmp_path):
+    """Whatever the working directory is; what is not there is told at once."""
+    (tmp_path / "repo").mkdir()
+    (tmp_path / "repo.tar").touch()
+    path = tmp_path / "t.jsonl"
+    lines = [_line(base={"directory": "repo"}), _line(id="b", base={"archive": "repo.tar", "setup": ["x"]})]
+    path.write_bytes(b"\n".join(lines))
+    one, two = read_tasks(path)
+    assert one.base == TaskBase(directory=str(tmp_path / "repo"))
+    assert two.base == TaskBase(archive=str(tmp_path / "repo.tar"), setup=("x",))
+    for wrong in ({"directory": "repo.tar"}, {"archive": "repo"}, {"archive": "no\0"}, {"directory": ""}):
+        path.write_bytes(_line() + b"\n" + _line(id="b", base=wrong))
+        with pytest.raises(InvalidInputError) as caught:
+            read_tasks(path)
+        assert str(caught.value).startswith(f"{path}:2: field 'base.{next(iter(wrong))}': ")

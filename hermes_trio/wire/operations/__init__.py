@@ -31,8 +31,12 @@ from hermes_trio.wire.operations.files import (
 from hermes_trio.wire.operations.jobs import JOB_SIGNALS, JobAction, JobArguments, JobListReport, JobReport
 from hermes_trio.wire.operations.names import Operation
 from hermes_trio.wire.operations.slots import (
+    NO_BASE,
     NO_ROOM,
     BaseBuildArguments,
+    BaseListArguments,
+    BaseListReport,
+    BaseRemoveArguments,
     BaseReport,
     SlotAcquireArguments,
     SlotAcquired,
@@ -55,8 +59,12 @@ from hermes_trio.wire.operations.terminals import TerminalAction, TerminalArgume
 
 __all__ = [
     "JOB_SIGNALS",
+    "NO_BASE",
     "NO_ROOM",
     "BaseBuildArguments",
+    "BaseListArguments",
+    "BaseListReport",
+    "BaseRemoveArguments",
     "BaseReport",
     "BashArguments",
     "BashReport",

@@ -29,6 +29,10 @@ class Operation(StrEnum):
     :class:`SlotArchiveReport`."""
     BASE_BUILD = "base.build"
     """Makes a base of the slot's workspace. Result data: :class:`BaseReport`."""
+    BASE_LIST = "base.list"
+    """The bases of the slot's daemon. Result data: :class:`BaseListReport`."""
+    BASE_REMOVE = "base.remove"
+    """Forgets a base that nothing stands on. Result data: :class:`BaseReport`."""
     SLOT_STATUS = "slot.status"
     """What runs in a slot now; does not wait for the calls there. Result data: :class:`SlotStatusReport`."""
 

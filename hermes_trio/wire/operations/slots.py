@@ -139,3 +139,27 @@ class BaseReport:
     """``base``: its name, a SHA-256 of all that is in it."""
 
     base: str
+
+
+NO_BASE: Final = "no_base"
+"""Member ``reason`` of a result's data: the daemon has no base of the name that was given."""
+
+
+@frozen(kw_only=True)
+class BaseListArguments:
+    """No fields: the lease says of which daemon."""
+
+
+@frozen(kw_only=True)
+class BaseRemoveArguments:
+    """``base``: the name of one."""
+
+    base: str
+
+
+@frozen(kw_only=True)
+class BaseListReport:
+    """``bases``: names, least recently used first. ``used``: those of them that a slot stands on."""
+
+    bases: tuple[str, ...]
+    used: tuple[str, ...]
