@@ -21,9 +21,12 @@ import trio
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.protocol.ws_stream import ASGIWebsocketState, WSStream
 from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import ConnectionState, LifespanState
+from hypercorn.typing import ConnectionState as SharedState
+from hypercorn.typing import LifespanState
 from hypercorn.utils import parse_socket_addr
+from wsproto.connection import ConnectionState
 
 from hermes_trio.api.exchange import ExchangeTasks
 from hermes_trio.api.guard import AsgiApp
@@ -73,7 +76,7 @@ class HttpConnection:
             client, server = self._addresses()
             async with trio.open_nursery() as nursery:
                 tasks: Any = ExchangeTasks(self._app, nursery)
-                state = ConnectionState(LifespanState({}))
+                state = SharedState(LifespanState({}))
                 nobody: Any = None  # hypercorn would hand it back to the tasks, which have the application
                 self._protocol = H11Protocol(
                     nobody, self._config, self._context, tasks, state, False, client, server, self._send
@@ -99,21 +102,15 @@ class HttpConnection:
             self._reading.cancel()
 
     async def _read(self) -> None:
-        await trio.lowlevel.checkpoint()
-        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+        with self._reading, contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             data = b"unread"
-            while data:
+            while data and not _was_too_big(self._protocol.stream):
                 data = await self._receive()
                 await self._protocol.handle(RawData(data))
         await self._protocol.handle(Closed())
 
     async def _receive(self) -> bytes:
-        """What comes next; nothing: the client has no more to say."""
-        with self._reading as scope:
-            data = bytes(await self._stream.receive_some(_PIECE_BYTES))
-        if scope.cancelled_caught:
-            raise trio.BrokenResourceError("the client is too slow, or the server is about to stop")
-        self._reading = trio.CancelScope(deadline=scope.deadline)
+        data = bytes(await self._stream.receive_some(_PIECE_BYTES))
         if self._between_requests and not self._head_has_begun:
             self._head_has_begun = True
             self._reading.deadline = trio.current_time() + self._limits.head_limit_s
@@ -146,6 +143,7 @@ class HttpConnection:
         try:
             await self._send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self._reading.cancel()  # it may be waiting for this answer, with the next request in its hands
             await self._protocol.handle(Closed())
 
     def _may_wait(self, data: bytes) -> bool:
@@ -169,6 +167,15 @@ class HttpConnection:
         with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
             await self._stream.send_eof()
         await self._stream.aclose()
+
+
+def _was_too_big(stream: Any) -> bool:
+    """Hypercorn has refused a websocket's message, and would keep whatever else comes."""
+    return (
+        isinstance(stream, WSStream)
+        and stream.state is ASGIWebsocketState.CONNECTED
+        and stream.connection.state is ConnectionState.LOCAL_CLOSING
+    )
 
 
 async def _stay_with_http1(_request: Any) -> None:

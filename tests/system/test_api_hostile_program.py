@@ -272,18 +272,7 @@ async def serve_another(victim: Victim, number: int) -> None:
                 assert (answer.status_code, answer.json()["output"]) == (200, str(number))
 
 
-_OPEN = {
-    "flood of pipelined requests": "hypercorn 0.18 keeps connections that were reset while requests waited",
-    "websocket, one huge frame": "hypercorn 0.18 goes on keeping what comes after it has closed a websocket",
-}
-"""What is to be mended with the server's connections."""
-NAMES = [
-    pytest.param(name, marks=pytest.mark.xfail(strict=False, reason=_OPEN[name]) if name in _OPEN else ())
-    for name in ATTACKS
-]
-
-
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ATTACKS)
 async def test_an_attack_is_refused_and_bounded_and_others_are_served(victim: Victim, name: str) -> None:
     """No call of another client fails; memory stays within its bound, and no connection is left."""
     connections, attack, heard = ATTACKS[name]
