@@ -215,6 +215,11 @@ ATTACKS: dict[str, tuple[int, Attack, set[str]]] = {
         partial(take_nothing, data=head(method="GET", path="/health") * 20_000),
         set(),
     ),
+    "a reader of nothing, streamed, pipelined": (
+        FEW,
+        partial(take_nothing, data=request(LOUD, "Accept: text/event-stream") * 3),
+        set(),
+    ),
     "a reader of nothing, streamed": (
         FEW,
         partial(take_nothing, data=request(LOUD, "Accept: text/event-stream")),
