@@ -13,8 +13,8 @@ import trio
 from hermes_trio.errors import HermesTrioError, InvalidInputError
 from hermes_trio.telemetry.options import read_telemetry, telemetry
 from sandbox_daemon.config import DaemonConfig, config_from
-from sandbox_daemon.isolation.levels import Policy, as_json
-from sandbox_daemon.isolation.probe import probe
+from sandbox_daemon.isolation.levels import as_json
+from sandbox_daemon.isolation.probe import survey
 from sandbox_daemon.server.daemon import run_daemon
 
 EXIT_BAD_INPUT = 2
@@ -55,7 +55,7 @@ def _first(error: BaseException) -> BaseException:
 
 def _print_probe() -> int:
     with tempfile.TemporaryDirectory(prefix="sandbox-probe-") as directory:
-        isolation = trio.run(probe, Policy.AUTO, Path(directory))
+        isolation = trio.run(survey, Path(directory))
     print(json.dumps(as_json(isolation)))  # noqa: T201 - the program's output
     return 0
 

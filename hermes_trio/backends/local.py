@@ -28,8 +28,8 @@ from hermes_trio.link.background import open_background_nursery
 from hermes_trio.telemetry.log import get_logger
 
 IsolationPolicy = Literal["auto", "required", "none"]
-"""``required``: refuse to start where slots cannot be isolated; ``auto``: degrade, loudly; ``none``: do not
-isolate at all, for development."""
+"""``required``: refuse to start where slots cannot be isolated; ``auto``: do with a uid for each
+slot where that is all there is, loudly; ``none``: do not isolate at all, for development."""
 
 MAX_SLOTS_PER_DAEMON = 4096
 """What the daemon program takes."""

@@ -33,7 +33,7 @@ class Policy(StrEnum):
     REQUIRED = "required"
     """``ns`` or no start."""
     AUTO = "auto"
-    """The best this host can do; loudly when that is not ``ns``."""
+    """``ns``, else ``uid``, loudly; no start where neither holds."""
     NONE = "none"
     """``none``, by name."""
 

@@ -11,7 +11,7 @@ import os
 import platform
 import socket
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -47,24 +47,44 @@ async def probe(policy: str, data_dir: Path) -> Isolation:
         data_dir: slots are tried in a folder of their own below it; made when it is not there.
 
     Raises:
-        UnavailableError: the policy is ``required`` and level ``ns`` does not hold here, or not even level
-            ``none`` works.
+        UnavailableError: the policy is ``required`` and level ``ns`` does not hold here, or it is ``auto``
+            and neither ``ns`` nor ``uid`` does.
     """
+    asked = Policy(policy)
+    found = await _first_that_holds(_levels(asked), data_dir)
+    _announce(found, asked)
+    return found
+
+
+async def survey(data_dir: Path) -> Isolation:
+    """What this host holds at best, for whoever only looks: level ``none`` where nothing else does.
+
+    Cancellation: atomic; the throw-away slots are gone.
+
+    Args:
+        data_dir: see :func:`probe`.
+
+    Raises:
+        UnavailableError: not even level ``none`` works.
+    """
+    return await _first_that_holds((*_levels(Policy.AUTO), Level.NONE), data_dir)
+
+
+async def _first_that_holds(levels: Iterable[Level], data_dir: Path) -> Isolation:
     _make(data_dir)
     await trio.lowlevel.checkpoint()
     missing: list[Missing] = []
-    for level in _levels(Policy(policy)):
+    for level in levels:
         try:
             found = await _try_level(level, data_dir)
         except (HermesTrioError, OSError) as error:
             missing.append(_missing_level(level, error))
             continue
-        found = evolve(found, missing=(*missing, *found.missing))
-        _announce(found, Policy(policy))
-        return found
+        return evolve(found, missing=(*missing, *found.missing))
     first = missing[0]
     raise UnavailableError(
-        f"Isolation level {first.name} does not hold on this host: {first.why}.", mend=first.mend
+        f"Isolation level {first.name} does not hold on this host: {first.why}.",
+        mend=f"{first.mend} Level none, which protects nothing, has to be named.",
     )
 
 
@@ -86,7 +106,6 @@ def _levels(policy: Policy) -> Iterator[Level]:
             yield Level.NS
             if os.geteuid() == 0:
                 yield Level.UID
-            yield Level.NONE
 
 
 def _announce(found: Isolation, policy: Policy) -> None:

@@ -16,7 +16,7 @@ from hermes_trio.errors import Provenance, UnavailableError
 from hermes_trio.wire.operations import BashArguments
 from sandbox_daemon.isolation import probe as probe_module
 from sandbox_daemon.isolation.levels import Isolation, Level, Policy
-from sandbox_daemon.isolation.probe import probe
+from sandbox_daemon.isolation.probe import probe, survey
 from sandbox_daemon.slots.pool import SlotPoolConfig, open_slot_pool
 
 pytestmark = pytest.mark.slow
@@ -113,6 +113,17 @@ async def test_none_must_be_named(tmp_path: Path) -> None:
     assert found.mechanisms["network"] == "none"
     with pytest.raises(ValueError, match="whatever"):
         await probe("whatever", tmp_path)
+
+
+async def test_auto_refuses_where_no_level_holds(
+    without_bwrap: None, reachable: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A probe that fails must not be why commands run without walls; only who looks is told of level none."""
+    with monkeypatch.context() as patch:
+        patch.setattr(probe_module.os, "geteuid", lambda: 1000)
+        with pytest.raises(UnavailableError, match="Level none, which protects nothing, has to be named"):
+            await probe("auto", reachable)
+    assert (await survey(reachable)).level is (Level.UID if os.geteuid() == 0 else Level.NONE)
 
 
 @pytest.fixture(params=["uid", "none"])
