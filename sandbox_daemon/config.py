@@ -93,8 +93,8 @@ def build_parser() -> argparse.ArgumentParser:
         type=Policy,
         choices=list(Policy),
         default=Policy.REQUIRED,
-        help="required: refuse to start where the host cannot isolate (default); auto: do with a uid for each "
-        "slot where that is all there is, and say so; none: plain processes, for trusted code only",
+        help="required: refuse to start where the host cannot isolate (default); auto: do with a uid for "
+        "each slot where that is all there is, and say so; none: plain processes, for trusted code only",
     )
     add("--no-network", action="store_true", help="never give a slot the host's network, whatever is asked")
     add(
