@@ -9,6 +9,9 @@ rest of a head; and each 64 KiB that are sent have theirs.
 
 The head of an answer whose length is known goes out together with the first of its body: one system call and
 one segment instead of two, and the client wakes once.
+
+What hypercorn awaits here is no checkpoint where there is nothing to wait for: there are ten such words in a
+request, and a pass of the scheduler for each would be a tenth of what it costs.
 """
 
 from __future__ import annotations

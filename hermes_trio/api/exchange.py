@@ -2,8 +2,8 @@
 
 Theory of operation. The connection's reader puts what comes into the exchange, the application takes it from
 there, and no task stands between them. Once the answer has begun the rest of the body is thrown away, so that
-the reader is never stuck behind an application that has answered without reading. When the client leaves, the
-exchange's scope is cancelled: a tool call that nobody waits for is ended at its daemon.
+the reader is never stuck behind an application that has answered, or ended, without reading. When the client
+leaves, the exchange's scope is cancelled: a tool call that nobody waits for is ended at its daemon.
 
 A websocket passes through to its route: its frames are its own business.
 """
@@ -47,7 +47,7 @@ class ExchangeTasks:
         Returns:
             Takes what the connection says of it.
         """
-        kind = _HttpExchange if scope["type"] == "http" else _SocketExchange
+        kind = _HttpExchange if scope["type"] == "http" else _Exchange
         exchange = kind(self._app, scope, send)
         self._nursery.start_soon(exchange.run)
         return exchange.put  # noqa: ASYNC910 - see connection.py
@@ -58,7 +58,7 @@ class ExchangeTasks:
 
 
 class _Exchange:
-    """What both kinds share."""
+    """A websocket, and what a request shares with it."""
 
     def __init__(self, app: AsgiApp, scope: Message, send: AppSend) -> None:
         self._app, self._scope, self._send_on = app, scope, send
@@ -73,16 +73,19 @@ class _Exchange:
             # The boundary where a crash in one request stays that request's. An answered one was logged.
             if not self._answered:
                 logger.exception("a request crashed unanswered", path=self._scope["path"])
+        self._body.close()
         await self._send_on(None)
+
+    async def put(self, message: Message) -> None:  # noqa: ASYNC910 - see connection.py
+        """Something came. Waits while two pieces are waiting; what nobody reads any more is thrown away.
+
+        Cancellation: atomic.
+        """
+        with contextlib.suppress(trio.BrokenResourceError):
+            await self._pieces.send(message)
 
     async def _serve(self) -> None:
         await self._app(self._scope, self._body.receive, self._send_on)
-
-
-class _SocketExchange(_Exchange):
-    async def put(self, message: Message) -> None:
-        """Something came. Cancellation: atomic."""
-        await self._pieces.send(message)
 
 
 class _HttpExchange(_Exchange):
@@ -91,13 +94,9 @@ class _HttpExchange(_Exchange):
         self._wanted = trio.CancelScope()
 
     async def put(self, message: Message) -> None:  # noqa: ASYNC910 - see connection.py
-        """A piece of the body came, or the client left. Waits while two pieces are waiting.
-
-        Cancellation: atomic.
-        """
+        """A piece of the body came, or the client left; see above."""
         if message["type"] != "http.disconnect":
-            with contextlib.suppress(trio.BrokenResourceError):  # the answer has begun: nobody reads the rest
-                await self._pieces.send(message)
+            await super().put(message)
         elif not self._answered:  # hypercorn says it at a good end too, while the last send is still busy
             self._wanted.cancel()
 
@@ -113,6 +112,7 @@ class _HttpExchange(_Exchange):
             await trio.sleep_forever()  # it has answered, and waits for the client to leave: that cancels it
 
     async def _send(self, message: Message) -> None:
+        await trio.lowlevel.checkpoint_if_cancelled()  # what follows is shielded, if its client left
         if message["type"] == "http.response.start":
             self._body.close()
         elif message["type"] == "http.response.body":

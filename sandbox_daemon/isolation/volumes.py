@@ -108,7 +108,10 @@ class Volume:
     def _shut_down(self) -> None:
         root = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            fcntl.ioctl(root, _SHUTDOWN, _WITHOUT_FLUSH)
+            if (
+                os.fstat(root).st_dev == os.fstat(self._loop).st_rdev
+            ):  # no other file system, whatever happens
+                fcntl.ioctl(root, _SHUTDOWN, _WITHOUT_FLUSH)
         finally:
             os.close(root)
 

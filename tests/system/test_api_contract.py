@@ -296,7 +296,7 @@ async def test_what_needs_no_slot_waits_for_none() -> None:
 
     async def lookup() -> str:
         """Take a while."""
-        await trio.sleep(0.5)
+        await trio.sleep(0.5)  # longer than a slot is waited for
         return "found"
 
     tools = registry_of("bash", tools=[python_tool(lookup)])
