@@ -11,17 +11,20 @@ from sandbox_daemon.process.census import census
 
 def test_children_of_children_are_counted_and_zombies_are_not() -> None:
     """With their command lines, oldest first."""
-    script = "sleep 61.5 & true & read line"
-    with subprocess.Popen(
-        ["/bin/bash", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as shell:
+    script = "sleep 61.5 & read line"
+    with (
+        subprocess.Popen(["/bin/true"]) as zombie,
+        subprocess.Popen(["/bin/bash", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as shell,
+    ):
         try:
+            os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
             while "sleep 61.5" not in census(os.getpid()).commands:
                 os.sched_yield()
             report = census(os.getpid())
             mine = dict(zip(report.commands, report.pids, strict=True))
             assert mine[f"/bin/bash -c {script}"] == shell.pid
             assert report.total >= 2
+            assert zombie.pid not in report.pids
             assert all(age >= 0 for age in report.ages_s)
             assert list(report.ages_s) == sorted(report.ages_s, reverse=True)
             assert census(mine["sleep 61.5"]).total == 0
