@@ -9,8 +9,10 @@ Documentation/filesystems/{overlayfs,idmappings}.rst.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
+import shutil
 import struct
 from collections.abc import Sequence
 from typing import Final
@@ -55,10 +57,16 @@ def open_overlay(*, lower: Sequence[str], upper: str, work: str) -> int:
 
     Directories are not redirected: renaming one that comes from a lower layer is ``EXDEV``, which ``mv`` and
     their like answer by copying. What is in an upper is then all in its own place, for whoever reads it.
+
+    It is volatile: nothing is written out for its sake, which would be the whole volume when the last process
+    on it ends, or for an ``fsync`` in it.
     """
     words = {"lowerdir": ":".join(lower), "upperdir": upper, "workdir": work, "redirect_dir": "off"}
     words |= {"index": "off", "metacopy": "off", "source": "workspace"}
-    return _made("overlay", [(name, os.fsencode(value)) for name, value in words.items()], ())
+    with contextlib.suppress(FileNotFoundError):
+        # By this a volatile one says that a machine may have gone down under it. Our uppers go down with it.
+        shutil.rmtree(f"{work}/work/incompat/volatile")
+    return _made("overlay", [(name, os.fsencode(value)) for name, value in words.items()], ("volatile",))
 
 
 def attach(mount: int, path: str) -> None:

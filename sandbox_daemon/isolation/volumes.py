@@ -76,6 +76,11 @@ class Volume:
         blocks = 1 - status.f_bfree / max(1, status.f_blocks)
         return max(blocks, 1 - status.f_ffree / max(1, status.f_files))
 
+    def weight(self) -> int:
+        """About what it costs to copy all that is in it: in blocks, a file as much as ten of them."""
+        status = os.fstatvfs(self._mount)
+        return status.f_blocks - status.f_bfree + 10 * (status.f_files - status.f_ffree)
+
     def note_wear(self) -> None:
         """What is in it now is thrown away."""
         status = os.fstatvfs(self._mount)

@@ -21,6 +21,7 @@ from sandbox_daemon.process.outcome import AgentLostError, AgentStartError
 from sandbox_daemon.slots.cell import Cell
 from sandbox_daemon.slots.storage import DataDirectory, Sealed
 from sandbox_daemon.workspaces.entries import TooDeepError
+from sandbox_daemon.workspaces.layers import FLATTENED, lightest_run
 from sandbox_daemon.workspaces.tree import copy_layers
 
 logger = get_logger(__name__)
@@ -82,23 +83,19 @@ async def _seal(parent: Cell) -> None:
         await trio.lowlevel.checkpoint()
         return  # it has written nothing since it was forked itself
     if storage.table.crowded(slot):
-        await flatten(storage, slot)
+        await _flatten(storage, slot)
     fresh = await trio.to_thread.run_sync(storage.spare)
     storage.seal(slot, fresh)
 
 
-async def flatten(storage: DataDirectory, slot: str) -> None:
-    """One layer in place of all that lie above a slot's base. Takes as long as copying them.
-
-    Cancellation: abandons; nothing has changed.
-
-    Raises:
-        OSError: no room.
-    """
-    keep = storage.based(slot)
-    paths = storage.layer_folders(slot)[: len(storage.table.stack(slot)) - keep]
-    sealed = await trio.to_thread.run_sync(partial(_merged, storage, slot, paths, whole=not keep))
-    storage.put_flattened(slot, sealed, keep=keep)
+async def _flatten(storage: DataDirectory, slot: str) -> None:
+    """One layer in place of those that are the cheapest to copy; a base stays a layer of its own."""
+    based = storage.based(slot)
+    start = based + lightest_run(storage.weights(slot)[based:])
+    run = slice(start, start + FLATTENED)
+    folders = storage.layer_folders(slot)[::-1][run]
+    sealed = await trio.to_thread.run_sync(partial(_merged, storage, slot, folders[::-1], whole=start == 0))
+    storage.put_flattened(slot, sealed, run)
 
 
 def _merged(storage: DataDirectory, slot: str, paths: Sequence[Path], *, whole: bool) -> Sealed:

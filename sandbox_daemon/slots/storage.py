@@ -230,9 +230,13 @@ class DataDirectory:
             sealed.ground.discard(sealed.folder)
             self._retired.append((sealed.volume, sealed.ground))
 
-    def put_flattened(self, slot: str, sealed: Sealed, *, keep: int) -> None:
-        """One layer in place of all but the lowest ``keep`` of a slot's."""
-        layer, freed = self.table.flatten(slot, keep=keep)
+    def weights(self, slot: str) -> list[int]:
+        """What it costs to copy each of a slot's layers, from bottom to top."""
+        return [self._sealed[layer].volume.weight() for layer in self.table.stack(slot)]
+
+    def put_flattened(self, slot: str, sealed: Sealed, run: slice) -> None:
+        """One layer in place of some neighbours among a slot's."""
+        layer, freed = self.table.flatten(slot, run)
         self._sealed[layer] = sealed
         self._throw_away(freed)
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from sandbox_daemon.workspaces.layers import MAX_LAYERS, LayerId, LayerTable, Stack
+from sandbox_daemon.workspaces.layers import (
+    FLATTENED,
+    MAX_LAYERS,
+    LayerId,
+    LayerTable,
+    Stack,
+    lightest_run,
+)
 
 HOLDERS = ("a", "b", "c", "base")
 
@@ -40,13 +47,14 @@ class Layers(RuleBasedStateMachine):
         self._gone(self.table.put(holder, stack))
         self.stacks[holder] = stack
 
-    @rule(holder=st.sampled_from(HOLDERS), keep=st.integers(0, 1))
-    def flatten(self, holder: str, keep: int) -> None:
-        """One new layer above what is kept."""
-        layer, freed = self.table.flatten(holder, keep=keep)
+    @rule(holder=st.sampled_from(HOLDERS), start=st.integers(0, 2), length=st.integers(1, 4))
+    def flatten(self, holder: str, start: int, length: int) -> None:
+        """One new layer between what is kept below and above."""
+        old = self.stacks.get(holder, ())
+        layer, freed = self.table.flatten(holder, slice(start, start + length))
         self.alive.add(layer)
         self._gone(freed)
-        self.stacks[holder] = (*self.stacks.get(holder, ())[:keep], layer)
+        self.stacks[holder] = (*old[:start], layer, *old[start + length :])
 
     @invariant()
     def a_layer_lives_as_long_as_it_is_held(self) -> None:
@@ -61,3 +69,13 @@ class Layers(RuleBasedStateMachine):
 
 Layers.TestCase.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
 TestLayers = Layers.TestCase
+
+
+@given(st.lists(st.integers(0, 1_000), min_size=FLATTENED, max_size=MAX_LAYERS))
+def test_no_run_of_layers_is_lighter_than_the_one_that_is_chosen(weights: list[int]) -> None:
+    """And it is a whole one."""
+    start = lightest_run(weights)
+    chosen = weights[start : start + FLATTENED]
+    assert len(chosen) == FLATTENED
+    others = [weights[other : other + FLATTENED] for other in range(len(weights))]
+    assert sum(chosen) == min(sum(run) for run in others if len(run) == FLATTENED)

@@ -313,11 +313,14 @@ def _devices_of(data: Path) -> list[str]:
 
 
 def _of(uids: set[int]) -> list[int]:
+    """Processes of theirs that live. The dead may wait for this machine's init to look at them."""
     found = []
     for entry in Path("/proc").iterdir():
         try:
             if entry.name.isdigit() and entry.stat().st_uid in uids:
-                found.append(int(entry.name))
+                state = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+                if state != "Z":
+                    found.append(int(entry.name))
         except OSError:
             continue
     return found

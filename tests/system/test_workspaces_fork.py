@@ -20,7 +20,7 @@ from sandbox_daemon.isolation.policy import SlotLimits
 from sandbox_daemon.process.outcome import AgentStartError
 from sandbox_daemon.slots import cell as cell_module
 from sandbox_daemon.slots.pool import SlotPool, SlotPoolConfig, StaleLeaseError, open_slot_pool
-from sandbox_daemon.workspaces.layers import MAX_LAYERS
+from sandbox_daemon.workspaces.layers import FLATTENED, MAX_LAYERS
 
 pytestmark = [pytest.mark.bubblewrap, pytest.mark.slow]
 
@@ -225,23 +225,29 @@ async def layered(probe_isolation: Isolation, tmp_path: Path) -> AsyncIterator[S
         yield opened
 
 
+TURNS = MAX_LAYERS + FLATTENED + 3
+"""Forks until stacks were flattened twice."""
+
+
 async def test_stacks_are_flattened_before_they_grow_too_high(layered: SlotPool) -> None:
     """Nothing is lost by it, and nothing that was removed comes back."""
     lease = await acquire(layered)
     table = layered._site.storage.table
-    await run(layered, lease, "mkdir d; touch d/gone gone; ln -s x link")
-    highest = 0
-    for turn in range(MAX_LAYERS + 3):
+    await run(layered, lease, "mkdir d; touch d/gone gone; ln -s x link; head -c 1M /dev/zero > large")
+    highest, lowest = 0, set()
+    for turn in range(TURNS):
         await run(layered, lease, f"rm -rf gone d/gone; echo {turn} > f{turn}; echo {turn} >> all")
         (child,) = await fork(layered, lease, "child")
         highest = max(highest, len(table.stack(lease.slot)))
+        lowest.add(table.stack(lease.slot)[0])
         await layered.release(lease)
         lease = child
     assert highest == MAX_LAYERS
     assert len(table.stack(lease.slot)) < MAX_LAYERS
-    expected = "".join(f"{turn}\n" for turn in range(MAX_LAYERS + 3))
+    assert len(lowest) == 1, "what is large is not copied for the sake of what is small"
+    expected = "".join(f"{turn}\n" for turn in range(TURNS))
     assert await run(layered, lease, "cat all") == expected
-    names = {"all", "d", "link", *(f"f{turn}" for turn in range(MAX_LAYERS + 3))}
+    names = {"all", "d", "large", "link", *(f"f{turn}" for turn in range(TURNS))}
     assert set((await run(layered, lease, "ls -A")).split()) == names
     assert await run(layered, lease, "ls -A d; readlink link") == "x\n"
 
