@@ -2,7 +2,10 @@
 
 Distinct uids are what gives each slot its own RLIMIT_NPROC budget and, at level ``uid``, its walls. Two
 daemons with the same range would share both (``kill(-1)`` of one would reach the other's slots), so a range
-is held by a lock in ``/run`` for as long as its daemon lives.
+is held by a lock in ``/run`` for as long as its daemon lives. What a daemon that was killed has left behind,
+stopped by a signal perhaps, holds it too: until the next one on the same data directory has ended it.
+
+Source: proc_pid_status(5).
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ def reserve_uids(count: int, *, base: int = DEFAULT_BASE, locks: Path = _LOCKS) 
     """Holds ``count`` uids while the context is open.
 
     Raises:
-        UnavailableError: every block is held, or belongs to real users.
+        UnavailableError: every block is held, or belongs to real users, or to processes that live.
     """
     locks.mkdir(mode=0o755, parents=True, exist_ok=True)
     taken = _taken()
@@ -41,10 +44,11 @@ def reserve_uids(count: int, *, base: int = DEFAULT_BASE, locks: Path = _LOCKS) 
         if descriptor is None:
             continue
         try:
-            yield uids
+            if _living().isdisjoint(uids):
+                yield uids
+                return
         finally:
             os.close(descriptor)
-        return
     raise UnavailableError(
         f"No free range of {count} uids from {base} up.",
         mend="Choose another base with uid_base, away from the uids of real users.",
@@ -54,6 +58,17 @@ def reserve_uids(count: int, *, base: int = DEFAULT_BASE, locks: Path = _LOCKS) 
 def _taken() -> set[int]:
     """Uids and gids of real users and groups."""
     return {entry.pw_uid for entry in pwd.getpwall()} | {entry.gr_gid for entry in grp.getgrall()}
+
+
+def _living() -> set[int]:
+    """Uids of processes: real, effective, saved and of the file system."""
+    found: set[int] = set()
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError), open(f"/proc/{name}/status", "rb") as file:
+            text = file.read()
+            if b"\nState:\tZ" not in text:
+                found.update(map(int, text.partition(b"\nUid:")[2].partition(b"\n")[0].split()))
+    return found
 
 
 def _lock(path: Path) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -251,6 +252,21 @@ def test_uids_of_real_users_are_passed_over(tmp_path: Path, monkeypatch: pytest.
         reserve_uids(4, locks=tmp_path),
     ):
         raise AssertionError
+
+
+@pytest.mark.root
+def test_uids_that_a_killed_daemon_has_left_processes_with_are_passed_over(tmp_path: Path) -> None:
+    """They could signal whoever came to have the same."""
+    with reserve_uids(8, locks=tmp_path) as killed:
+        left_behind = subprocess.Popen(["/bin/sleep", "60"], user=killed[3])
+    with left_behind:
+        try:
+            with reserve_uids(8, locks=tmp_path) as uids:
+                assert killed[3] not in uids
+        finally:
+            left_behind.kill()
+    with reserve_uids(8, locks=tmp_path) as uids:
+        assert uids == killed
 
 
 def test_the_slots_etc_holds_no_secrets_and_no_users(tmp_path: Path) -> None:
