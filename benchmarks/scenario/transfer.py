@@ -1,9 +1,9 @@
 """A GiB up and down through the one link: how fast, and do 32 trajectories that run `true` notice?
 
 Each round measures, in turn, the websocket library with nothing around it (the ceiling), a transfer alone,
-the trajectories alone, and both together. Memory is that of this process and of the daemon, at its highest
-while the bytes went by, less what it was before; processor time is theirs, which a busy machine spoils less
-than a rate.
+the trajectories alone, and beside them a transfer, then the bare library again. Memory is that of this
+process and of the daemon, at its highest while the bytes went by, less what it was before; processor time is
+theirs, which a busy machine spoils less than a rate.
 """
 
 from __future__ import annotations
@@ -69,6 +69,7 @@ class _Round:
     ceiling: dict[str, float] = field(factory=dict)
     alone: dict[str, _Phase] = field(factory=dict)
     beside: dict[str, _Phase] = field(factory=dict)
+    ceiling_beside: dict[str, float] = field(factory=dict)
     without: _Phase = field(factory=_Phase)
 
     def phases(self) -> tuple[_Phase, ...]:
@@ -146,13 +147,20 @@ class _Bench:
         done = _Round()
         for direction in DIRECTIONS:
             self.console.print(f"round {number + 1}/{of}, {direction} ...")
-            amount = min(self.mebibytes, BARE_MEBIBYTES)
-            done.ceiling[direction] = await measure_bare(port, direction, amount)
+            done.ceiling[direction] = await self._bare(port, direction)
             done.alone[direction] = await self._phase(executor, 0, direction)
         done.without = await _beside(executor, self.others, partial(trio.sleep, self.seconds))
         for direction in DIRECTIONS:
             done.beside[direction] = await self._phase(executor, self.others, direction)
+
+            async def measure(direction: str = direction) -> None:
+                done.ceiling_beside[direction] = await self._bare(port, direction)
+
+            await _beside(executor, self.others, measure)
         return done
+
+    async def _bare(self, port: int, direction: str) -> float:
+        return await measure_bare(port, direction, min(self.mebibytes, BARE_MEBIBYTES))
 
     async def _phase(self, executor: Executor, others: int, direction: str) -> _Phase:
         if direction == "down":
@@ -193,6 +201,11 @@ def _told(mebibytes: int, each: _Round) -> dict[str, float]:
             f"{direction}_ceiling_mb_per_s": each.ceiling[direction] / 1e6,
             f"{direction}_to_ceiling": megabytes * 1e6 / alone.seconds / each.ceiling[direction],
             f"{direction}_mb_per_s": megabytes / beside.seconds,
+            f"{direction}_ceiling_beside_mb_per_s": each.ceiling_beside[direction] / 1e6,
+            f"{direction}_to_ceiling_beside": 1e6
+            * megabytes
+            / beside.seconds
+            / each.ceiling_beside[direction],
             f"{direction}_executor_cpu_ms_per_mb": alone.executor_cpu_s * 1e3 / megabytes,
             f"{direction}_daemon_cpu_ms_per_mb": alone.daemon_cpu_s * 1e3 / megabytes,
             f"p99_{direction}_ms": beside.p99_ms(),

@@ -33,7 +33,7 @@ from hermes_trio.fleet.uplink import Uplink
 from hermes_trio.wire.frames import Output
 from hermes_trio.wire.operations import FileFailure, Operation
 
-WINDOW_BYTES: Final = 4 * 1024 * 1024
+WINDOW_BYTES: Final = 8 * 1024 * 1024
 """Of a download, may be under way and not yet written here."""
 LIMIT_S: Final = 24 * 3600.0
 """Transfers have no size; what takes longer has hung."""

@@ -15,7 +15,7 @@ from hermes_trio.link.pump import Pump
 from hermes_trio.wire.frames import Call, Input
 from hermes_trio.wire.session import CallState, Session
 
-WINDOW_BYTES: Final = 4 * 1024 * 1024
+WINDOW_BYTES: Final = 8 * 1024 * 1024
 
 
 class IncomingStream:

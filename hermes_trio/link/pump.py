@@ -39,7 +39,7 @@ class PumpConfig:
         batch_window_s: how long the first posting waits for company. 0: send at once.
         max_batch_size: postings packed into one message at most.
         max_batch_bytes: a message that holds so much takes no further posting. Whoever moves files posts a
-            chunk at a time, and takes its next turn behind the others: in the next message.
+            chunk at a time, and takes its next turn behind the others.
         max_queued: postings that may wait for the writer.
         heartbeat_s: how often this side proves that its loop turns; the peer answers each time.
         dead_after_s: silence after which the peer is given up; more than ``suspect_after_s``.
@@ -47,7 +47,7 @@ class PumpConfig:
 
     batch_window_s: float = 0.0
     max_batch_size: int = 200
-    max_batch_bytes: int = 256 * 1024
+    max_batch_bytes: int = 1024 * 1024
     max_queued: int = 65_536
     heartbeat_s: float = 5.0
     dead_after_s: float = 20.0

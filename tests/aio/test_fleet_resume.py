@@ -168,7 +168,7 @@ async def test_what_never_left_is_told_so(autojump_clock: trio.testing.MockClock
 async def test_a_call_that_was_packed_and_not_handed_over_did_not_start(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Calls of 900 KB, a message each: one is on its way, one is being sent, and the next is packed."""
+    """Calls of 1.1 MB, a message each: one is on its way, one is being sent, and the next is packed."""
     names = [f"t{number}" for number in range(14)]
     async with world(slots=14) as here:
         for name in names:
@@ -176,7 +176,7 @@ async def test_a_call_that_was_packed_and_not_handed_over_did_not_start(
         monkeypatch.setattr(here.daemons["d"].links[0], "receive_message", trio.sleep_forever)
         async with trio.open_nursery() as nursery:
             for name in names:
-                nursery.start_soon(here.run, name, "true " + "x" * 900_000)
+                nursery.start_soon(here.run, name, "true " + "x" * 1_100_000)
             await trio.sleep(1)
             here.daemons["d"].absent = GONE
             await here.cut()
