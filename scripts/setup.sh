@@ -39,7 +39,7 @@ apt_install() {
   } >"$log" 2>&1
 }
 
-# bubblewrap is wanted, not needed: without it the product says what it could not isolate.
+# bubblewrap is wanted, not needed: without it the product takes uids, as root, or says that it cannot isolate.
 ensure_system_packages() {
   local missing=()
   command -v bwrap >/dev/null 2>&1 || missing+=(bubblewrap)
@@ -50,7 +50,7 @@ ensure_system_packages() {
     if apt_install "${missing[@]}"; then return 0; fi
     say "apt-get failed: $(tail -n 1 "$log")"
   fi
-  say "not installed: ${missing[*]}. What agents run cannot be fully isolated without bubblewrap." \
+  say "not installed: ${missing[*]}. Without bubblewrap what agents run cannot be isolated in full, or at all." \
     "As root, run: apt-get install ${missing[*]}"
 }
 

@@ -91,6 +91,8 @@ async def _answer(api: ApiState, endpoints: Mapping[str, Endpoint], request: Req
         return problem_response(problem)
     except HermesTrioError as error:
         return problem_response(problem_of(error))
+    finally:
+        api.bodies.leave(request)
 
 
 async def _document(document: bytes, _request: Request) -> Response:

@@ -15,6 +15,7 @@ class ApiLimits:
         max_head_bytes: request line and headers; more is answered 431.
         head_limit_s: for all of a head, from its first byte; a slower one is cut off.
         max_body_bytes: of a JSON request; more is answered 413.
+        max_bodies_bytes: of all JSON requests that are being read or answered; one more is answered 503.
         body_limit_s: for all of a JSON body; a slower one is answered 408.
         stall_limit_s: how long a client may take for 64 KiB of an answer, then it is dropped; or of a file
             that it sends, which is then answered 408.
@@ -28,6 +29,7 @@ class ApiLimits:
     max_head_bytes: int = 32 * 1024
     head_limit_s: float = 10.0
     max_body_bytes: int = 16 * 1024 * 1024
+    max_bodies_bytes: int = 256 * 1024 * 1024
     body_limit_s: float = 30.0
     stall_limit_s: float = 20.0
     idle_limit_s: float = 75.0

@@ -16,18 +16,54 @@ from hermes_trio.api.problems import ProblemError
 T = TypeVar("T")
 
 
-async def read_body(request: Request, limits: ApiLimits) -> bytes:
+class BodyRoom:
+    """Room for the JSON bodies of all requests together, from their first byte to their answer.
+
+    A client may send 16 MiB, and there may be thousands of clients.
+
+    Args:
+        most: bytes.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._held: dict[Request, int] = {}
+        self._sum = 0
+
+    def __repr__(self) -> str:
+        return f"<BodyRoom {self._sum} of {self._most} bytes>"
+
+    def take(self, request: Request, size: int) -> None:
+        """So many more bytes are held for a request.
+
+        Raises:
+            ProblemError: there is no room (503).
+        """
+        if self._sum + size > self._most:
+            raise ProblemError(
+                503, "the server holds as many requests as it may", headers={"retry-after": "1"}
+            )
+        self._held[request] = self._held.get(request, 0) + size
+        self._sum += size
+
+    def leave(self, request: Request) -> None:
+        """A request is over."""
+        self._sum -= self._held.pop(request, 0)
+
+
+async def read_body(request: Request, limits: ApiLimits, room: BodyRoom) -> bytes:
     """All of a request's body.
 
     Cancellation: *abandons* the request.
 
     Raises:
-        ProblemError: it is too long (413), or took too long (408).
+        ProblemError: it is too long (413), or took too long (408), or others hold too much (503).
     """
     data = bytearray()
 
     async def take(piece: bytes) -> None:
         await trio.lowlevel.checkpoint()
+        room.take(request, len(piece))
         data.extend(piece)
 
     with trio.move_on_after(limits.body_limit_s) as scope:
@@ -82,7 +118,7 @@ def parse_json(body: bytes) -> Any:
         raise ProblemError(422, f"the body is not JSON: {error.msg} at character {error.pos}") from None
 
 
-async def read_request(request: Request, kind: type[T], limits: ApiLimits) -> T:
+async def read_request(request: Request, kind: type[T], limits: ApiLimits, room: BodyRoom) -> T:
     """A request's body as one of the payload classes.
 
     Cancellation: *abandons* the request.
@@ -91,4 +127,4 @@ async def read_request(request: Request, kind: type[T], limits: ApiLimits) -> T:
         ProblemError: see :func:`read_body` and :func:`parse_json`.
         InvalidInputError: it is none of that class.
     """
-    return read_payload(kind, parse_json(await read_body(request, limits)))
+    return read_payload(kind, parse_json(await read_body(request, limits, room)))

@@ -10,6 +10,7 @@ from attrs import define, field
 from hermes_trio.api.idempotency import IdempotencyKeys
 from hermes_trio.api.limits import ApiLimits
 from hermes_trio.api.problems import ProblemError
+from hermes_trio.api.reading import BodyRoom
 from hermes_trio.executor.executor import Executor
 from hermes_trio.executor.quiet import QuietSlot
 from hermes_trio.link.asgi import bearer_refusal
@@ -31,11 +32,15 @@ class ApiState:
     gate: TokenGate | None = field(default=None, repr=False)
     limits: ApiLimits = field(factory=ApiLimits)
     acquire_limit_s: float | None = None
+    bodies: BodyRoom = field(init=False)
     keys: IdempotencyKeys = field(factory=IdempotencyKeys)
     stopping: trio.Event = field(factory=trio.Event)
     """Set when the server was asked to stop: streams end, and nothing that lasts is begun."""
     quiet: OrderedDict[str, QuietSlot] = field(factory=OrderedDict, repr=False)
     """Trajectories that were quiesced over HTTP."""
+
+    def __attrs_post_init__(self) -> None:
+        self.bodies = BodyRoom(self.limits.max_bodies_bytes)
 
     def check_token(self, authorization: str | None) -> None:
         """Let in who presents the token.

@@ -197,8 +197,8 @@ def _add_sandbox_options(parser: argparse.ArgumentParser) -> None:
         "--isolation",
         choices=("auto", "required", "none"),
         default="auto",
-        help="'required' refuses to run where commands cannot be isolated, 'auto' (the default) does what "
-        "can be done and says so, 'none' is for trusted commands; see hermes-trio doctor",
+        help="'required' wants namespaces; 'auto' (the default), as root, also takes a uid per workspace "
+        "and says so; 'none' isolates nothing: for trusted commands; see hermes-trio doctor",
     )
     group.add_argument("--allow-network", action="store_true", help="commands may use the network")
     group.add_argument(

@@ -149,7 +149,8 @@ def _add_backend_options(parser: argparse.ArgumentParser) -> None:
         "--isolation",
         choices=("auto", "required", "none"),
         default="auto",
-        help="'required' refuses to run where commands cannot be isolated; see hermes-trio doctor",
+        help="'required' wants namespaces; 'auto' (the default), as root, also takes a uid per workspace "
+        "and says so; 'none' isolates nothing: for trusted commands; see hermes-trio doctor",
     )
     group.add_argument(
         "--allow-background",

@@ -25,7 +25,7 @@ async def kill_slot(agent: AgentProcess) -> bool:
         elif agent.launch.level is Level.UID:
             await _kill_uid(agent)
         elif agent.launch.level is Level.NONE:
-            await _killdescendants(agent)
+            await _kill_descendants(agent)
         agent.kill_nowait()
         await agent.wait_dead()
         await agent.group.wait_empty()
@@ -62,7 +62,7 @@ def _start_killer(agent: AgentProcess) -> subprocess.Popen[bytes]:
     )
 
 
-async def _killdescendants(agent: AgentProcess) -> None:
+async def _kill_descendants(agent: AgentProcess) -> None:
     """The agent is their subreaper: as long as it lives (stopped), orphans stay below it and are found."""
     await trio.lowlevel.checkpoint()
     try:

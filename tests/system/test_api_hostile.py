@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 import httpx
 import pytest
 import trio
+from attrs import evolve
 
 from hermes_trio.api.limits import ApiLimits
 from hermes_trio.api.server import ApiServer, open_server
@@ -136,6 +137,48 @@ async def test_a_gibibyte_that_is_sent_is_refused_and_not_kept(chunked: bool) ->
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 pass
         assert sent < 64 * 1024 * 1024
+
+
+async def test_bodies_have_a_room_in_common_and_leave_it() -> None:
+    """Two that are not whole fill it; a third is refused until one of them has gone."""
+    limits = evolve(LIMITS, max_bodies_bytes=128 * 1024, body_limit_s=5.0)
+    call = b'{"trajectory_id": "t", "tool": {"name": "bash", "arguments": {"command": "echo '
+    head = HEAD + b"content-type: application/json\r\ncontent-length: 60000\r\n\r\n"
+    body = call + b"x" * (60_000 - len(call) - 4) + b'"}}}'
+    async with serving(limits=limits) as (server, _):
+        others = [await open_client(server) for _ in range(2)]
+        for stream in others:
+            await stream.send_all(head + body[:-1])
+        refused = b""
+        with trio.fail_after(5):
+            while b" 503 " not in refused:  # until the server has read what the others have sent
+                async with await open_client(server) as stream:
+                    await stream.send_all(head + body)
+                    refused = await read_answer(stream)
+        assert b"retry-after: 1" in refused.lower()
+        await others[0].aclose()
+        with trio.fail_after(5):
+            while b" 503 " in refused:
+                async with await open_client(server) as stream:
+                    await stream.send_all(head + body)
+                    refused = await read_answer(stream)
+        assert b" 200 " in refused
+        await others[1].send_all(body[-1:])
+        assert b" 200 " in await read_answer(others[1])
+        await others[1].aclose()
+
+
+async def read_answer(stream: trio.SocketStream) -> bytes:
+    """Head and body, by the length that it tells."""
+    data = b""
+    with trio.fail_after(10):
+        while b"\r\n\r\n" not in data:
+            data += await stream.receive_some()
+        head, _, body = data.partition(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        while len(body) < length:
+            body += await stream.receive_some()
+    return head + b"\r\n\r\n" + body
 
 
 async def test_a_body_that_dribbles_is_cut_off() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -42,7 +43,8 @@ async def _served() -> AsyncIterator[tuple[str, Executor]]:
 
 
 async def _run(url: str, *words: str, token: str | None = TOKEN) -> subprocess.CompletedProcess[bytes]:
-    environment = {"HERMES_TRIO_URL": url, "COLUMNS": "160", "PATH": "/usr/bin:/bin"}
+    environment = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
+    environment |= {"HERMES_TRIO_URL": url, "COLUMNS": "160", "PATH": "/usr/bin:/bin"}
     if token is not None:
         environment["TOOL_EXECUTOR_TOKEN"] = token
     with trio.fail_after(30):

@@ -70,7 +70,8 @@ def command(*words: str) -> list[str]:
 def environment(url: str) -> dict[str, str]:
     """Where the server is, and what it asks for."""
     told = {"HERMES_TRIO_URL": url, "TOOL_EXECUTOR_TOKEN": TOKEN, "TERM": "xterm", "COLUMNS": "200"}
-    return {"PATH": os.environ["PATH"], **told}
+    measured = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
+    return {"PATH": os.environ["PATH"], **measured, **told}
 
 
 @asynccontextmanager

@@ -126,12 +126,14 @@ async def test_auto_refuses_where_no_level_holds(
     assert (await survey(reachable)).level is (Level.UID if os.geteuid() == 0 else Level.NONE)
 
 
-@pytest.fixture(params=["uid", "none"])
+@pytest.fixture(params=["uid", "none", "uid without groups", "none without groups"])
 async def lower(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, reachable: Path
 ) -> Isolation:
-    """An isolation below ``ns``."""
-    if request.param == "none":
+    """An isolation below ``ns``, on this host and on one without control groups."""
+    if request.param.endswith("without groups"):
+        monkeypatch.setattr("sandbox_daemon.isolation.cgroup_tree._read", lambda path: "")
+    if request.param.startswith("none"):
         return await probe("none", reachable)
     if os.geteuid() != 0:
         pytest.skip("needs root")

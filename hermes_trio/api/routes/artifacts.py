@@ -21,7 +21,7 @@ from hermes_trio.api.payloads import (
 from hermes_trio.api.reading import read_request
 from hermes_trio.api.state import ApiState
 
-_STATUSES: Final = (408, 413)
+_STATUSES: Final = (408, 413, 503)
 
 
 def artifact_endpoints(api: ApiState) -> tuple[Endpoint, ...]:
@@ -94,7 +94,7 @@ def artifact_endpoints(api: ApiState) -> tuple[Endpoint, ...]:
 
 
 async def _read(api: ApiState, request: Request) -> Response:
-    asked = await read_request(request, ArtifactReadRequest, api.limits)
+    asked = await read_request(request, ArtifactReadRequest, api.limits, api.bodies)
     content = await api.executor.read_artifact(
         asked.trajectory_id,
         asked.path,
@@ -106,7 +106,7 @@ async def _read(api: ApiState, request: Request) -> Response:
 
 
 async def _list(api: ApiState, request: Request) -> Response:
-    asked = await read_request(request, ArtifactListRequest, api.limits)
+    asked = await read_request(request, ArtifactListRequest, api.limits, api.bodies)
     listing = await api.executor.list_artifacts(
         asked.trajectory_id, asked.path, recursive=asked.recursive, max_entries=asked.max_entries
     )
@@ -114,7 +114,7 @@ async def _list(api: ApiState, request: Request) -> Response:
 
 
 async def _archive(api: ApiState, request: Request) -> Response:
-    asked = await read_request(request, ArtifactArchiveRequest, api.limits)
+    asked = await read_request(request, ArtifactArchiveRequest, api.limits, api.bodies)
     archive = await api.executor.archive_artifacts(
         asked.trajectory_id,
         asked.path,

@@ -77,7 +77,7 @@ def call_endpoints(api: ApiState) -> tuple[Endpoint, ...]:
                 "prints, then one event `result`."
             },
             parameters=(_KEY,),
-            statuses=(408, 409, 413),
+            statuses=(408, 409, 413, 503),
         ),
         Endpoint(
             method="POST",
@@ -90,7 +90,7 @@ def call_endpoints(api: ApiState) -> tuple[Endpoint, ...]:
             response=BatchResponse,
             response_example={"results": [_RESULT]},
             media={SSE: "Events `result` (`index`, `result`), each as its call ends; at last one `end`."},
-            statuses=(408, 413),
+            statuses=(408, 413, 503),
         ),
         Endpoint(
             method="POST",
@@ -102,13 +102,13 @@ def call_endpoints(api: ApiState) -> tuple[Endpoint, ...]:
             example={"trajectory_id": "traj-1", "reset_workspace": True},
             response=OkResponse,
             response_example={"status": "ok"},
-            statuses=(408, 413),
+            statuses=(408, 413, 503),
         ),
     )
 
 
 async def _execute(api: ApiState, request: Request) -> Response:
-    body = await read_body(request, api.limits)
+    body = await read_body(request, api.limits, api.bodies)
     asked = read_payload(ExecuteRequest, parse_json(body))
     if _wants_stream(request):
         return EventStreamResponse(partial(_stream, api, asked), until=api.stopping)
@@ -221,7 +221,7 @@ async def _emit_output(api: ApiState, asked: ExecuteRequest, call: ToolCall, emi
 
 
 async def _batch(api: ApiState, request: Request) -> Response:
-    asked = await read_request(request, BatchRequest, api.limits)
+    asked = await read_request(request, BatchRequest, api.limits, api.bodies)
     if len(asked.calls) > api.limits.max_batch:
         raise ProblemError(422, f"has more than {api.limits.max_batch} entries", field="calls")
     calls = [
@@ -268,7 +268,7 @@ async def _run_all(api: ApiState, calls: Sequence[ExecuteRequest], take: Take) -
 
 
 async def _release(api: ApiState, request: Request) -> Response:
-    asked = await read_request(request, ReleaseRequest, api.limits)
+    asked = await read_request(request, ReleaseRequest, api.limits, api.bodies)
     api.quiet.pop(asked.trajectory_id, None)
     await api.executor.release(asked.trajectory_id, reset_workspace=asked.reset_workspace)
     return json_response({"status": "ok"})

@@ -71,7 +71,7 @@ def slot_endpoints(api: ApiState) -> tuple[Endpoint, ...]:
 
 
 async def _fork(api: ApiState, request: Request) -> Response:
-    asked = await read_request(request, ForkRequest, api.limits)
+    asked = await read_request(request, ForkRequest, api.limits, api.bodies)
     if not all(1 <= len(name) <= MAX_NAME_CHARS for name in asked.into):
         raise ProblemError(422, f"each must have 1 to {MAX_NAME_CHARS} characters", field="into")
     if not api.executor.has_slot(asked.trajectory_id):
@@ -83,7 +83,7 @@ async def _fork(api: ApiState, request: Request) -> Response:
 
 
 async def _quiesce(api: ApiState, request: Request) -> Response:
-    asked = await read_request(request, QuiesceRequest, api.limits)
+    asked = await read_request(request, QuiesceRequest, api.limits, api.bodies)
     quiet = api.quiet.get(asked.trajectory_id)
     if quiet is None:
         if len(api.quiet) >= api.limits.max_quiet:
