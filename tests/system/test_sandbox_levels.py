@@ -192,16 +192,17 @@ async def test_a_hung_agent_at_a_lower_level_is_killed_with_everybody(
     async with open_slot_pool(SlotPoolConfig(slots=1, data_dir=reachable), lower) as pool:
         lease = await pool.acquire(owner="o", trajectory_id="t")
         agent = pool._cells[lease.slot].agent.pid
-        marker = "3600.0625"  # a sleeper nobody else has
+        marker = f"3600.{os.getpid()}"  # a sleeper nobody else has
         async with trio.open_nursery() as nursery:
 
             async def stop() -> None:
-                await trio.sleep(0.2)
+                while len(_sleepers(marker)) < 2:  # noqa: ASYNC110 - nothing tells of a process in a slot
+                    await trio.sleep(0.01)
                 os.kill(agent, signal.SIGSTOP)
 
             nursery.start_soon(stop)
             command = BashArguments(command=f"setsid sleep {marker} & sleep {marker}")
-            outcome = await pool.bash(lease, command, limit_s=0.4)
+            outcome = await pool.bash(lease, command, limit_s=1.0)
         assert outcome.data["ending"] == "limit"
         assert _sleepers(marker) == []
         assert (await pool.bash(lease, BashArguments(command="echo ok"))).payload == b"ok\n"
