@@ -84,7 +84,7 @@ async def _first_that_holds(levels: Iterable[Level], data_dir: Path) -> Isolatio
     first = missing[0]
     raise UnavailableError(
         f"Isolation level {first.name} does not hold on this host: {first.why}.",
-        mend=f"{first.mend} Level none, which protects nothing, has to be named.",
+        mend=f"{first.mend} Level none, which protects nothing, has to be named: --isolation none.",
     )
 
 
