@@ -77,10 +77,9 @@ def _pinned(line: str) -> str:
 def _python_of(name: str) -> str:
     """What an installed distribution asks for; nothing of one that this set-up has no use for."""
     try:
-        told = metadata.metadata(name)
+        return str(metadata.metadata(name).json.get("requires_python", ""))
     except metadata.PackageNotFoundError:
         return ""
-    return told["Requires-Python"] if "Requires-Python" in told else ""
 
 
 def test_the_constraints_hold_nothing_but_names_and_versions() -> None:
