@@ -70,6 +70,7 @@ async def printed(slots, job: str, text: bytes) -> None:
             )
 
 
+@pytest.mark.cgroups
 async def test_a_job_runs_beside_calls_and_its_end_is_kept(slots) -> None:
     """Started at once, heard while it runs, waited for by an event, told of after its end."""
     job = await start(slots, "echo out; echo err >&2; read line; echo got $line; exit 3")
@@ -117,6 +118,7 @@ async def test_logs_go_on_where_they_ended(slots) -> None:
     assert (await do(slots, "logs", job, offset=1 << 40)).payload == b""
 
 
+@pytest.mark.cgroups
 async def test_a_flood_is_bounded_and_says_what_was_lost(slots) -> None:
     """Beginning and end are kept, the totals are exact, calls and the neighbour go on."""
     job = await start(slots, "echo first; head -c 3000000 /dev/zero | tr '\\0' x; echo last")

@@ -254,6 +254,7 @@ async def test_output_of_the_background_belongs_to_the_session(slots) -> None:
     assert "background_output" not in (await run("true")).data
 
 
+@pytest.mark.cgroups
 async def test_a_plain_command_and_its_end_leave_the_shell_alone(slots) -> None:
     """Its sweep reaches what it started, and nothing of the session."""
     run = stateful(slots)

@@ -18,7 +18,9 @@ from typing import Any, Final
 from hermes_trio.models.parsers.cursor import Cursor, Reading, read_whole
 from hermes_trio.models.parsers.literals import Notation, read_object, read_value
 
-_STRING = re.compile(r'(?:[^"\\]+|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*+')
+# Each alternative fails before it has moved: before Python 3.11.5 one that fails later leaves the end of a
+# possessive quantifier where it was by then (cpython issue 106052).
+_STRING = re.compile(r'(?:[^"\\]+|(?=\\["\\/bfnrt])..|(?=\\u[0-9a-fA-F]{4}).{6})*+')
 _ESCAPE_BEGUN = re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _DECODER = json.JSONDecoder(strict=False)
