@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tarfile
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -19,6 +19,11 @@ from attrs import define, field
 
 from hermes_trio.errors import InvalidInputError
 from hermes_trio.link.background import open_background_nursery
+
+if sys.version_info >= (3, 12):
+    import tarfile
+else:  # 3.11.0 to 3.11.3, Debian 12's among them, have no filters: nothing would hold an archive in its folder
+    from backports import tarfile
 
 PIECE_BYTES: Final = 1024 * 1024
 """Read or written by a thread at a time."""
