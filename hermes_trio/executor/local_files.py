@@ -22,8 +22,8 @@ from hermes_trio.link.background import open_background_nursery
 
 if sys.version_info >= (3, 12):
     import tarfile
-else:  # 3.11.0 to 3.11.3, Debian 12's among them, have no filters: nothing would hold an archive in its folder
-    from backports import tarfile
+else:  # 3.11.0 to 3.11.3, Debian 12's among them, have no filters
+    from backports import tarfile  # type: ignore[attr-defined]
 
 PIECE_BYTES: Final = 1024 * 1024
 """Read or written by a thread at a time."""

@@ -118,6 +118,7 @@ async def test_a_cancel_while_waiting_leaves_the_job_alone() -> None:
             assert (await job.wait()).exit_code == 6
 
 
+@pytest.mark.cgroups
 async def test_a_model_runs_a_command_in_the_background() -> None:
     """Bash with background, then the tool job: list, logs, stdin, signal, wait."""
     async with open_allowed() as executor:

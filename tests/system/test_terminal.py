@@ -263,6 +263,7 @@ async def test_floods_are_bounded_and_the_neighbour_goes_on(slots, flood: str) -
     await terminal.do("stop")
 
 
+@pytest.mark.cgroups
 async def test_quiesce_and_release_end_terminals(slots) -> None:
     """With everything in them; a terminal does not make the calls of its slot wait."""
     terminal = await start(slots)
