@@ -65,8 +65,8 @@ async def fork(pool: SlotPool, lease: Lease, *names: str) -> tuple[Lease, ...]:
     return await pool.fork(lease, owner="test", into=names)
 
 
-SHUT = "0" if os.geteuid() == 0 else "400"
-"""A mode that keeps everybody out but the daemon: without root, that is the files' owner and no more."""
+SHUT, SHUT_FOLDER = ("0", "0") if os.geteuid() == 0 else ("400", "500")
+"""Modes that keep everybody out but the daemon: without root, that is the files' owner and no more."""
 MAKE = r"""
 mkdir -p a/b empty; echo one > a/b/one; echo two > two; ln -s ../two a/link; ln two again
 chmod 750 .; chmod 4711 two; printf x > $'odd \xff\n'; truncate -s 5M sparse; mkfifo pipe
@@ -192,7 +192,7 @@ async def test_a_slot_that_was_kept_dirty_is_wiped_before_it_is_a_child(pool: Sl
 async def test_a_reset_leaves_nothing_and_keeps_the_slot(pool: SlotPool) -> None:
     """Files, temporary files, processes; also of a child, whose layers are not its own any more."""
     parent = await acquire(pool)
-    await run(pool, parent, f"echo x > f; echo y > /tmp/t; chmod {SHUT} .")
+    await run(pool, parent, f"echo x > f; echo y > /tmp/t; chmod {SHUT_FOLDER} .")
     (child,) = await fork(pool, parent, "child")
     for lease in (parent, child):
         await pool.reset(lease)
