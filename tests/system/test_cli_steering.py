@@ -285,8 +285,11 @@ async def test_a_server_that_goes_away_is_one_sentence(tmp_path: Path) -> None:
 
 
 async def _keep_busy(server: Server) -> None:
+    """Until cancelled, between two calls: struck while it sends a body, httpx leaves a generator open."""
     while True:
-        await server.execute("agent", "sleep 0.2")
+        with trio.CancelScope(shield=True):  # as long as the client waits at most
+            await server.execute("agent", "sleep 0.2")
+        await trio.lowlevel.checkpoint()
 
 
 async def _watch(
