@@ -262,10 +262,34 @@ def _complaint(complaints: int) -> str:
 
 
 async def _abort(launcher: subprocess.Popen[bytes], ours: socket.socket) -> None:
-    """The socket's end makes an agent leave; a launcher at an earlier stage is killed as well."""
+    """The socket's end makes an agent leave; a launcher at an earlier stage is killed, its child before it.
+
+    That child waits until the launcher has written its map of uids, and would wait for ever.
+    """
     ours.close()
+    if _stopped(launcher):
+        for pid in _children(launcher.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
     launcher.kill()
     await _wait_exit(launcher)
+
+
+def _stopped(launcher: subprocess.Popen[bytes]) -> bool:
+    """Stops it, so that it has no further child; false: it has ended. Blocking, as long as a signal takes."""
+    launcher.send_signal(signal.SIGSTOP)
+    if launcher.returncode is not None:
+        return False
+    os.waitid(os.P_PID, launcher.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+    return True
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", "rb") as file:
+            return [int(word) for word in file.read().split()]
+    except OSError:
+        return []
 
 
 async def _wait_exit(process: subprocess.Popen[bytes]) -> None:
