@@ -147,20 +147,17 @@ class _Bench:
         done = _Round()
         for direction in DIRECTIONS:
             self.console.print(f"round {number + 1}/{of}, {direction} ...")
-            done.ceiling[direction] = await self._bare(port, direction)
+            await self._bare(port, direction, done.ceiling)
             done.alone[direction] = await self._phase(executor, 0, direction)
         done.without = await _beside(executor, self.others, partial(trio.sleep, self.seconds))
         for direction in DIRECTIONS:
             done.beside[direction] = await self._phase(executor, self.others, direction)
-
-            async def measure(direction: str = direction) -> None:
-                done.ceiling_beside[direction] = await self._bare(port, direction)
-
-            await _beside(executor, self.others, measure)
+            bare = partial(self._bare, port, direction, done.ceiling_beside)
+            await _beside(executor, self.others, bare)
         return done
 
-    async def _bare(self, port: int, direction: str) -> float:
-        return await measure_bare(port, direction, min(self.mebibytes, BARE_MEBIBYTES))
+    async def _bare(self, port: int, direction: str, found: dict[str, float]) -> None:
+        found[direction] = await measure_bare(port, direction, min(self.mebibytes, BARE_MEBIBYTES))
 
     async def _phase(self, executor: Executor, others: int, direction: str) -> _Phase:
         if direction == "down":
@@ -196,16 +193,14 @@ def _told(mebibytes: int, each: _Round) -> dict[str, float]:
     figures = {"p99_ms": each.without.p99_ms()}
     for direction in DIRECTIONS:
         alone, beside = each.alone[direction], each.beside[direction]
+        ceiling, ceiling_beside = each.ceiling[direction] / 1e6, each.ceiling_beside[direction] / 1e6
         figures |= {
             f"{direction}_alone_mb_per_s": megabytes / alone.seconds,
-            f"{direction}_ceiling_mb_per_s": each.ceiling[direction] / 1e6,
-            f"{direction}_to_ceiling": megabytes * 1e6 / alone.seconds / each.ceiling[direction],
+            f"{direction}_ceiling_mb_per_s": ceiling,
+            f"{direction}_to_ceiling": megabytes / alone.seconds / ceiling,
             f"{direction}_mb_per_s": megabytes / beside.seconds,
-            f"{direction}_ceiling_beside_mb_per_s": each.ceiling_beside[direction] / 1e6,
-            f"{direction}_to_ceiling_beside": 1e6
-            * megabytes
-            / beside.seconds
-            / each.ceiling_beside[direction],
+            f"{direction}_ceiling_beside_mb_per_s": ceiling_beside,
+            f"{direction}_to_ceiling_beside": megabytes / beside.seconds / ceiling_beside,
             f"{direction}_executor_cpu_ms_per_mb": alone.executor_cpu_s * 1e3 / megabytes,
             f"{direction}_daemon_cpu_ms_per_mb": alone.daemon_cpu_s * 1e3 / megabytes,
             f"p99_{direction}_ms": beside.p99_ms(),

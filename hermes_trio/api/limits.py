@@ -15,7 +15,8 @@ class ApiLimits:
         max_head_bytes: request line and headers; more is answered 431.
         head_limit_s: for all of a head, from its first byte; a slower one is cut off.
         max_body_bytes: of a JSON request; more is answered 413.
-        max_bodies_bytes: of all JSON requests that are being read or answered; one more is answered 503.
+        max_bodies_bytes: of all JSON requests that are being read or answered; what is more is answered 503.
+            At least ``max_body_bytes``.
         body_limit_s: for all of a JSON body; a slower one is answered 408.
         stall_limit_s: how long a client may take for 64 KiB of an answer, then it is dropped; or of a file
             that it sends, which is then answered 408.
@@ -43,3 +44,5 @@ class ApiLimits:
             value = getattr(self, each.name)
             if not value > 0:  # also refuses NaN
                 raise InvalidInputError(f"must be positive, not {value}", field=each.name)
+        if self.max_bodies_bytes < self.max_body_bytes:
+            raise InvalidInputError("must be at least max_body_bytes: one must fit", field="max_bodies_bytes")

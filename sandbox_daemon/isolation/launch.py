@@ -20,6 +20,7 @@ from sandbox_daemon.agent import protocol
 from sandbox_daemon.isolation.cgroups import SlotGroup
 from sandbox_daemon.isolation.levels import Level
 from sandbox_daemon.isolation.policy import Launch, command_line, stage
+from sandbox_daemon.isolation.processes import descendants
 from sandbox_daemon.isolation.staging import call_staged
 from sandbox_daemon.process.outcome import AgentStartError
 
@@ -264,32 +265,26 @@ def _complaint(complaints: int) -> str:
 async def _abort(launcher: subprocess.Popen[bytes], ours: socket.socket) -> None:
     """The socket's end makes an agent leave; a launcher at an earlier stage is killed, its child before it.
 
-    That child waits until the launcher has written its map of uids, and would wait for ever.
+    That child waits until the launcher has written its map of uids, and would wait for ever. The launcher is
+    stopped first, so that it has no other child by then.
     """
     ours.close()
-    if _stopped(launcher):
-        for pid in _children(launcher.pid):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-    launcher.kill()
+    try:
+        await trio.to_thread.run_sync(_stop, launcher, abandon_on_cancel=True)
+    finally:
+        if launcher.returncode is None:  # else its pid may be somebody else's
+            for pid in list(descendants(launcher.pid)):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            launcher.kill()
     await _wait_exit(launcher)
 
 
-def _stopped(launcher: subprocess.Popen[bytes]) -> bool:
-    """Stops it, so that it has no further child; false: it has ended. Blocking, as long as a signal takes."""
+def _stop(launcher: subprocess.Popen[bytes]) -> None:
+    """Returns when it has stopped, or ended: soon, unless the kernel holds it."""
     launcher.send_signal(signal.SIGSTOP)
-    if launcher.returncode is not None:
-        return False
-    os.waitid(os.P_PID, launcher.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
-    return True
-
-
-def _children(pid: int) -> list[int]:
-    try:
-        with open(f"/proc/{pid}/task/{pid}/children", "rb") as file:
-            return [int(word) for word in file.read().split()]
-    except OSError:
-        return []
+    if launcher.returncode is None:
+        os.waitid(os.P_PID, launcher.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
 
 async def _wait_exit(process: subprocess.Popen[bytes]) -> None:

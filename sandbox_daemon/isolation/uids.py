@@ -4,8 +4,6 @@ Distinct uids are what gives each slot its own RLIMIT_NPROC budget and, at level
 daemons with the same range would share both (``kill(-1)`` of one would reach the other's slots), so a range
 is held by a lock in ``/run`` for as long as its daemon lives. What a daemon that was killed has left behind,
 stopped by a signal perhaps, holds it too: until the next one on the same data directory has ended it.
-
-Source: proc_pid_status(5).
 """
 
 from __future__ import annotations
@@ -19,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hermes_trio.errors import UnavailableError
+from sandbox_daemon.isolation.processes import living
 
 DEFAULT_BASE = 70_000
 BLOCK = 4096
@@ -44,7 +43,7 @@ def reserve_uids(count: int, *, base: int = DEFAULT_BASE, locks: Path = _LOCKS) 
         if descriptor is None:
             continue
         try:
-            if _living().isdisjoint(uids):
+            if not any(not theirs.isdisjoint(uids) for _, theirs in living()):
                 yield uids
                 return
         finally:
@@ -58,17 +57,6 @@ def reserve_uids(count: int, *, base: int = DEFAULT_BASE, locks: Path = _LOCKS) 
 def _taken() -> set[int]:
     """Uids and gids of real users and groups."""
     return {entry.pw_uid for entry in pwd.getpwall()} | {entry.gr_gid for entry in grp.getgrall()}
-
-
-def _living() -> set[int]:
-    """Uids of processes: real, effective, saved and of the file system."""
-    found: set[int] = set()
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError), open(f"/proc/{name}/status", "rb") as file:
-            text = file.read()
-            if b"\nState:\tZ" not in text:
-                found.update(map(int, text.partition(b"\nUid:")[2].partition(b"\n")[0].split()))
-    return found
 
 
 def _lock(path: Path) -> int | None:

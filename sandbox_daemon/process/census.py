@@ -8,7 +8,7 @@ from typing import Final
 from attrs import frozen
 
 from hermes_trio.wire.operations import SlotStatusReport
-from sandbox_daemon.process.kill import descendants
+from sandbox_daemon.isolation.processes import descendants
 
 MAX_PROCESSES: Final = 64
 MAX_COMMAND_CHARS: Final = 200

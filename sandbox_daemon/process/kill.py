@@ -11,6 +11,7 @@ import trio
 
 from sandbox_daemon.isolation.launch import AgentProcess
 from sandbox_daemon.isolation.levels import Level
+from sandbox_daemon.isolation.processes import descendants, is_dead, living
 from sandbox_daemon.process.supervise import KILL_LIMIT_S
 
 
@@ -69,7 +70,7 @@ async def _kill_descendants(agent: AgentProcess) -> None:
         signal.pidfd_send_signal(agent.pidfd, signal.SIGSTOP)
     except ProcessLookupError:
         return
-    while alive := [pid for pid in descendants(agent.pid) if not _is_zombie(pid)]:
+    while alive := [pid for pid in descendants(agent.pid) if not is_dead(pid)]:
         for pid in alive:
             await _kill_one(pid)
     agent.kill_nowait()
@@ -91,34 +92,5 @@ async def _kill_one(pid: int) -> None:
         os.close(pidfd)
 
 
-def descendants(pid: int) -> Iterator[int]:
-    """Every process below this one, as it is now."""
-    pending = [pid]
-    while pending:
-        parent = pending.pop()
-        try:
-            with open(f"/proc/{parent}/task/{parent}/children", "rb") as file:
-                children = [int(word) for word in file.read().split()]
-        except OSError:
-            continue
-        pending.extend(children)
-        yield from children
-
-
-def _is_zombie(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b") ")[2][:1] in b"ZX"
-    except OSError:
-        return True
-
-
 def _processes_of(uid: int | None) -> Iterator[int]:
-    for name in os.listdir("/proc"):
-        if not name.isdigit():
-            continue
-        try:
-            if os.stat(f"/proc/{name}").st_uid == uid and not _is_zombie(int(name)):
-                yield int(name)
-        except OSError:
-            continue
+    return (pid for pid, uids in living() if uid in uids)

@@ -19,7 +19,7 @@ Stack: TypeAlias = tuple[LayerId, ...]
 MAX_LAYERS: Final = 16
 """Looking for a name that is not there costs 27 µs with 16 layers and 297 with 256, measured."""
 FLATTENED: Final = MAX_LAYERS // 2
-"""How many neighbours become one when there are too many: each is copied, and not again for as many forks."""
+"""How many neighbours become one when there are too many layers."""
 
 
 class LayerTable:

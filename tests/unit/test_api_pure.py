@@ -194,6 +194,14 @@ def test_limits_are_positive() -> None:
     assert caught.value.field == "max_batch"
 
 
+def test_one_body_fits_into_the_room_of_all() -> None:
+    """Else the largest would be refused for ever, as if somebody else were in the way."""
+    with pytest.raises(InvalidInputError) as caught:
+        ApiLimits(max_body_bytes=1001, max_bodies_bytes=1000)
+    assert caught.value.field == "max_bodies_bytes"
+    assert ApiLimits(max_body_bytes=1000, max_bodies_bytes=1000).max_bodies_bytes == 1000
+
+
 def test_parts_digests_and_texts_of_headers_are_read_strictly() -> None:
     """A range that is turned round is none; a digest must be one; text is UTF-8."""
     assert headers.part_of("bytes=5-4", 10) is None
