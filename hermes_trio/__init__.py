@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from hermes_trio.errors import RefusedError as RefusedError
     from hermes_trio.errors import RemoteProtocolError as RemoteProtocolError
     from hermes_trio.errors import SandboxLostError as SandboxLostError
+    from hermes_trio.errors import SlotStateError as SlotStateError
     from hermes_trio.errors import TooSlowError as TooSlowError
     from hermes_trio.errors import UnavailableError as UnavailableError
     from hermes_trio.executor.artifacts import ArtifactArchive as ArtifactArchive
@@ -105,6 +106,7 @@ _MODULES = {
     "RefusedError": "hermes_trio.errors",
     "RemoteProtocolError": "hermes_trio.errors",
     "SandboxLostError": "hermes_trio.errors",
+    "SlotStateError": "hermes_trio.errors",
     "SubAgent": "hermes_trio.agents.sub_agent",
     "TooSlowError": "hermes_trio.errors",
     "Tool": "hermes_trio.tools.tool",

@@ -21,6 +21,7 @@
     │   └── RefusedError         somebody is there and will not have us as we are; asking again is no use
     ├── BusyError                there is no room now; trying later is right
     └── InvalidInputError        a user's input is wrong; names the source, the line and the field
+        └── SlotStateError       a trajectory has no slot, or one that it must not have; nothing has changed
 
 What the *model* should see is never an exception: a command that failed, ran into its limit or was
 killed for memory is a result, and a result says who failed (:class:`Provenance`).
@@ -141,6 +142,10 @@ class InvalidInputError(HermesTrioError):
         self.source = source
         self.line = line
         self.field = field
+
+
+class SlotStateError(InvalidInputError):
+    """A trajectory has no slot where it needs one, or has one where it must not. Nothing has changed."""
 
 
 @final

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -19,6 +21,10 @@ from sandbox_daemon.isolation.levels import Isolation, Level
 from sandbox_daemon.isolation.probe import survey
 
 _NOBODY = 65534
+
+# Locked by the processes that run this checkout's tests; folders, so that nothing has to be made or removed.
+_DOOR = Path(__file__).parent
+_ROOM = _DOOR.parent
 
 # A shared machine with two cores is no stopwatch: examples have no deadline, slow generation is no failure.
 settings.register_profile("ci", max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -103,6 +109,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for marker, why in _NEEDS.items():
             if item.get_closest_marker(marker) is not None and why():
                 item.add_marker(pytest.mark.skip(reason=why()))
+
+
+@contextmanager
+def _locked(folder: Path, mode: int) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, mode)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Beside the tests of other processes, unless it is to be alone."""
+    alone = item.get_closest_marker("alone") is not None
+    with ExitStack() as room:
+        with _locked(_DOOR, fcntl.LOCK_EX):  # who waits to be alone in the room lets nobody in before it
+            room.enter_context(_locked(_ROOM, fcntl.LOCK_EX if alone else fcntl.LOCK_SH))
+        return (yield)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

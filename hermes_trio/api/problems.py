@@ -18,6 +18,7 @@ from hermes_trio.errors import (
     LostError,
     NoRoomError,
     QuietSlotError,
+    SlotStateError,
 )
 
 MEDIA_TYPE = "application/problem+json"
@@ -83,6 +84,8 @@ def _title(status: int) -> str:
 def problem_of(error: HermesTrioError) -> ProblemError:
     """The refusal that an error of ours amounts to."""
     match error:
+        case SlotStateError():
+            return ProblemError(409, str(error), field=error.field)
         case InvalidInputError():
             return ProblemError(422, str(error), field=error.field)
         case LostError():

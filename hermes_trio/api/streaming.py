@@ -88,7 +88,8 @@ class BodyPieces:
         return piece
 
 
-Produce = Callable[[Callable[[bytes], Awaitable[None]]], Awaitable[Transfer]]
+Take = Callable[[bytes], Awaitable[None]]
+Produce = Callable[[Take], Awaitable[Transfer]]
 
 
 class DownloadResponse(Response):
@@ -125,7 +126,13 @@ class DownloadResponse(Response):
             sent += len(piece)
             await send({"type": "http.response.body", "body": piece, "more_body": True})
 
-        transfer = await self._produce(take)
+        try:
+            transfer = await self._produce(take)
+        except ProblemError as problem:
+            if sent:
+                raise
+            await problem_response(problem)(scope, receive, send)
+            return
         if not sent and not transfer.success:
             await problem_response(failure_problem(transfer))(scope, receive, send)
             return

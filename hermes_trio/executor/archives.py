@@ -9,7 +9,7 @@ from typing import Any
 import trio
 from attrs import frozen
 
-from hermes_trio.errors import InvalidInputError, RemoteProtocolError
+from hermes_trio.errors import RemoteProtocolError, SlotStateError
 from hermes_trio.executor.files import NO_SLOT
 from hermes_trio.executor.local_files import Local, naming, open_local
 from hermes_trio.executor.transfer import LIMIT_S, TransferMethods
@@ -56,13 +56,14 @@ class ArchiveMethods(TransferMethods, WorkspaceMethods):
 
         Raises:
             ClosedError: the executor was closed.
-            InvalidInputError: the trajectory has no slot, or the local file cannot be written.
+            InvalidInputError: the local file cannot be written.
             LostError: the slot is gone.
+            SlotStateError: the trajectory has no slot.
             UnavailableError: the daemon could not do it.
         """
         if not self.has_slot(trajectory_id):
             await trio.lowlevel.checkpoint()
-            raise InvalidInputError(NO_SLOT, field="trajectory_id")
+            raise SlotStateError(NO_SLOT, field="trajectory_id")
         local = Path(local_path)
         partial_path = local.with_name(local.name + ".part")
         try:

@@ -16,6 +16,7 @@ from hermes_trio.errors import (
     QuietSlotError,
     RemoteProtocolError,
     SandboxLostError,
+    SlotStateError,
     UnavailableError,
 )
 from hermes_trio.fleet.calls import CallRecord
@@ -100,7 +101,8 @@ class WorkspaceMethods(ABC):
 
         Raises:
             ClosedError: the executor was closed.
-            InvalidInputError: the trajectory has no slot, or one of the new ones has, or waits for one.
+            InvalidInputError: the new ones are none, or one of them is named twice.
+            SlotStateError: the trajectory has no slot, or one of the new ones has, or waits for one.
             LostError: the slot is gone, and the workspace with it.
             NoRoomError: the daemon has too few free slots. Nothing has changed.
             UnavailableError: the daemon could not do it, or the trajectory is quiet for its verifier
@@ -288,5 +290,7 @@ def _field(result: Result, name: str) -> Any:
 
 
 def _check_into(trajectory_id: str, into: Sequence[str]) -> None:
-    if isinstance(into, str) or not into or len(set(into)) != len(into) or trajectory_id in into:
+    if isinstance(into, str) or not into or len(set(into)) != len(into):
         raise InvalidInputError("must name one new trajectory or more, each once", field="into")
+    if trajectory_id in into:
+        raise SlotStateError(f"trajectory {trajectory_id} cannot be made of itself", field="into")

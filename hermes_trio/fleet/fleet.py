@@ -132,7 +132,7 @@ class Fleet:
         self._changed = trio.Event()
         self._following = False  # the board has been read
         self._reconnects = self._sessions_lost = 0  # of connections that are over
-        self._last_up = 0.0  # when a daemon was last up, while none is; at first, when the fleet was opened
+        self._alone_since = math.inf  # since when no daemon is up
 
     def __repr__(self) -> str:
         up = sum(member.is_up for member in self._members.values())
@@ -211,7 +211,7 @@ class Fleet:
         Cancellation: poisons the links; calls that are under way end as ``LinkLostError``.
         """
         async with trio.open_nursery() as nursery:
-            self._last_up = trio.current_time()
+            self._tell()
             board = self._backend.board
             snapshot = board.snapshot
             self._follow(snapshot.endpoints, nursery)
@@ -315,8 +315,6 @@ class Fleet:
         if not isinstance(failure, RefusedError):  # that one is raised, or told to those who wait
             logger.warning("a daemon has no link", daemon=member.endpoint.name, reason=failure)
         if member.is_met:
-            if member.patience.deadline == math.inf:  # the first since it had a link
-                self._last_up = now
             nobody = isinstance(failure, NobodyThereError)
             limit_s = config.refused_within_s if nobody else config.resume_within_s
             member.patience.deadline = min(member.patience.deadline, now + limit_s)
@@ -332,7 +330,6 @@ class Fleet:
         name = member.endpoint.name
         if connection.welcome is not None and not connection.left:
             self._sessions_lost += 1
-            self._last_up = max(self._last_up, trio.current_time() if connection.is_open else 0.0)
         self._reconnects += connection.reconnects
         self._sessions_lost += connection.resets
         member.connection = None
@@ -346,17 +343,20 @@ class Fleet:
         self._tell()
 
     def _tell_if_alone(self, failure: HermesTrioError) -> None:
-        alone_s = trio.current_time() - self._last_up
-        if not self.connections and (alone_s > self._config.unreachable_after_s or self._hopeless()):
+        alone_s = trio.current_time() - self._alone_since
+        if alone_s > self._config.unreachable_after_s or (not self.connections and self._hopeless()):
             self._listener.fleet_unreachable(f"no sandbox daemon can be reached: {failure}")
 
     def _tell_empty(self, why: str) -> None:
         self._listener.fleet_unreachable(f"backend {self._backend.name} has no daemon left: {why}")
 
     def _hopeless(self) -> bool:
-        return all(member.refused for member in self._members.values())
+        # A backend that has no daemon may be starting one again; the board says when it has given up.
+        return bool(self._members) and all(member.refused for member in self._members.values())
 
     def _tell(self) -> None:
+        """Something has changed."""
+        self._alone_since = math.inf if self.connections else min(self._alone_since, trio.current_time())
         self._changed.set()
         self._changed = trio.Event()
 

@@ -25,6 +25,7 @@ from hermes_trio.errors import (
     Provenance,
     RemoteProtocolError,
     SandboxLostError,
+    SlotStateError,
     UnavailableError,
 )
 from hermes_trio.fleet.calls import CallRecord
@@ -136,7 +137,7 @@ class SlotPool:
         The calls of the new trajectories wait meanwhile; if there is no fork they end as its error.
 
         Raises:
-            InvalidInputError: the trajectory has no slot, or one of the others has or waits for one.
+            SlotStateError: the trajectory has no slot, or one of the others has or waits for one.
             LostError: the trajectory's slot is gone.
             NoRoomError: its daemon has too few free slots. Nothing has changed.
         """
@@ -145,9 +146,7 @@ class SlotPool:
         children = [TrajectoryId(child) for child in into]
         for child in children:
             if child in self._holders:
-                raise InvalidInputError(
-                    f"trajectory {child} has a slot already, or waits for one", field="into"
-                )
+                raise SlotStateError(f"trajectory {child} has a slot already, or waits for one", field="into")
         missing = self._table.fork(trajectory, children)
         if missing:
             raise NoRoomError(
@@ -171,7 +170,7 @@ class SlotPool:
         if holder is not None and holder.lost is not None:
             raise holder.lost
         if holder is None or holder.lease is None:
-            raise InvalidInputError(f"trajectory {trajectory} has no slot", field="trajectory_id")
+            raise SlotStateError(f"trajectory {trajectory} has no slot", field="trajectory_id")
         return holder
 
     def _forked(self, children: Sequence[TrajectoryId], record: CallRecord) -> None:

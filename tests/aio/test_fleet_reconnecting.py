@@ -5,23 +5,36 @@ from __future__ import annotations
 import pytest
 import trio
 import trio.testing
+from attrs import define, field
 
 from hermes_trio.errors import LinkLostError, Provenance, UnavailableError
-from hermes_trio.executor.executor import open_executor
+from hermes_trio.executor.executor import Executor, open_executor
 from hermes_trio.fleet.calls import CallRecord
 from hermes_trio.fleet.connection import DaemonConnection
 from hermes_trio.link.message import MessageLink
 from hermes_trio.link.pump import PumpConfig
 from hermes_trio.slots.pool import SlotPool
 from hermes_trio.testing.fake_daemon import FakeDaemon
-from hermes_trio.testing.memory_backend import MemoryBackend
-from hermes_trio.tools.calls import ToolCall
+from hermes_trio.testing.memory_backend import MemoryBackend, open_memory_backend
+from hermes_trio.tools.calls import ToolCall, ToolResult
 from hermes_trio.wire.frames import Limits
 
 
 def bash(command: str) -> ToolCall:
     """A call of the shell."""
     return ToolCall(name="bash", arguments={"command": command})
+
+
+@define
+class Waiter:
+    """Somebody who waits for a slot."""
+
+    executor: Executor
+    results: list[ToolResult] = field(factory=list)
+
+    async def run(self) -> None:
+        """One call."""
+        self.results.append(await self.executor.execute("waiter", bash("true")))
 
 
 async def test_a_blink_of_the_only_link_does_not_turn_waiters_away(
@@ -40,6 +53,52 @@ async def test_a_blink_of_the_only_link_does_not_turn_waiters_away(
             nursery.start_soon(wait)
             await trio.testing.wait_all_tasks_blocked()
             await daemon.links[0].aclose()
+
+
+@pytest.mark.parametrize("steps", range(8))
+async def test_a_daemon_whose_link_breaks_as_it_is_withdrawn_is_waited_for(
+    autojump_clock: trio.testing.MockClock, steps: int
+) -> None:
+    """A killed daemon that its backend starts again, whichever of the two is noticed first."""
+    daemon = FakeDaemon(slots=1)
+    async with open_memory_backend({"d": daemon}) as backend, open_executor(backend) as executor:
+        [endpoint] = backend.board.snapshot.endpoints
+        waits = Waiter(executor)
+        await executor.execute("holder", bash("true"))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(waits.run)
+            await trio.testing.wait_all_tasks_blocked()
+            daemon.links[0].break_link()  # type: ignore[attr-defined]
+            for _ in range(steps):
+                await trio.lowlevel.checkpoint()
+            backend.board.withdraw("d")
+            await trio.sleep(20)
+            assert waits.results == []
+            backend.board.publish(endpoint)
+        assert [result.success for result in waits.results] == [True]
+
+
+async def test_patience_is_counted_from_the_loss_of_the_last_daemon(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """However long it was up, and although another is knocked at in vain."""
+    absent, present = FakeDaemon(slots=1), FakeDaemon(slots=1)
+    absent.absent = UnavailableError("no route.")
+    async with (
+        open_memory_backend({"a": absent, "p": present}) as backend,
+        open_executor(backend) as executor,
+    ):
+        [endpoint] = [each for each in backend.board.snapshot.endpoints if each.name == "p"]
+        await trio.sleep(3600)
+        waits = Waiter(executor)
+        async with trio.open_nursery() as nursery:
+            backend.board.withdraw("p")
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(waits.run)
+            await trio.sleep(25)
+            assert waits.results == []
+            backend.board.publish(endpoint)
+        assert [result.success for result in waits.results] == [True]
 
 
 class HungDaemon(FakeDaemon):

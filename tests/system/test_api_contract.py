@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import httpx
@@ -420,8 +421,46 @@ async def test_a_fork_that_cannot_be_is_refused() -> None:
         assert (taken.status_code, taken.json()["field"]) == (409, "into")
         many = await client.post("/fork", json={"trajectory_id": "t", "into": list("abc")})
         assert (many.status_code, many.headers["retry-after"]) == (409, "1")
-        for into in ([], ["a", "a"], ["t"]):
+        itself = await client.post("/fork", json={"trajectory_id": "t", "into": ["t"]})
+        assert (itself.status_code, itself.json()["field"]) == (409, "into")
+        for into in ([], ["a", "a"]):
             wrong = await client.post("/fork", json={"trajectory_id": "t", "into": into})
             assert (wrong.status_code, wrong.json()["field"]) == (422, "into")
         long = await client.post("/fork", json={"trajectory_id": "t", "into": ["x" * 600]})
         assert (long.status_code, long.json()["field"]) == (422, "into")
+
+
+LATE: dict[str, Any] = {"trajectory_id": "late"}
+FILE: dict[str, Any] = {**LATE, "path": "f"}
+
+
+@pytest.mark.parametrize(
+    ("method", "route", "request_parts"),
+    [
+        ("POST", "/quiesce", {"json": LATE}),
+        ("POST", "/quiesce", {"json": {**LATE, "tool": bash("true")["tool"]}}),
+        ("POST", "/artifacts/read", {"json": FILE}),
+        ("POST", "/artifacts/list", {"json": FILE}),
+        ("POST", "/artifacts/archive", {"json": FILE}),
+        ("GET", "/files", {"params": FILE}),
+        ("PUT", "/files", {"params": FILE, "content": b"x"}),
+        ("GET", "/trees", {"params": FILE}),
+        ("PUT", "/trees", {"params": FILE, "content": b"x"}),
+    ],
+)
+async def test_whatever_waits_behind_a_call_without_a_slot_has_an_end_too(
+    method: str, route: str, request_parts: dict[str, Any]
+) -> None:
+    """It is asked of a trajectory whose first call waits for a slot, and gets none in time."""
+    async with serving(slots=1, acquire_limit_s=0.3) as (client, _, executor):
+        await client.post("/execute", json=bash("true"))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(client.post, "/execute", json=bash("true", trajectory="late")))
+            await wait_until(executor, lambda: executor.has_slot("late"))
+            with trio.fail_after(5):
+                answer = await client.request(method, route, **request_parts)
+        assert (answer.status_code, answer.json()["field"]) == (503, "trajectory_id")
+        assert answer.headers["retry-after"] == "1"
+        assert not executor.has_slot("late")
+        await client.post("/release", json={"trajectory_id": "t", "reset_workspace": True})
+        assert (await client.post("/execute", json=bash("true", trajectory="late"))).json()["success"]

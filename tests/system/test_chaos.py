@@ -8,6 +8,7 @@ from benchmarks.chaos.__main__ import SHORT
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize("torment", sorted(SHORT))
 async def test_every_promise_is_kept_under_torment(torment: str) -> None:
     """Nothing lost, nothing doubled, no slot with two holders, no silence unnoticed, nothing piles up."""

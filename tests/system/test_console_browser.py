@@ -166,6 +166,7 @@ async def _drive(served: Served, tmp_path: Path, *, terminal: str) -> dict[str, 
 
 
 @needs_browser
+@pytest.mark.alone
 @pytest.mark.slow
 async def test_a_person_sees_what_runs_and_ends_it(tmp_path: Path) -> None:
     """The tree changes, a waterfall opens, a call is cancelled and its process is gone, a recording plays."""

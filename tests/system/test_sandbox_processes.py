@@ -97,6 +97,7 @@ async def test_a_stopped_command_may_clean_up_all_the_same(slots) -> None:
     assert outcome.payload == b"cleaned\n"
 
 
+@pytest.mark.alone
 async def test_a_cancel_kills_300_sessions_at_once(slots) -> None:
     """No grace for a cancel. How long it takes: benchmarks/scenario/kill.py."""
     before = slots.agent_pid()

@@ -20,6 +20,7 @@ from hermes_trio.api.payloads import (
 )
 from hermes_trio.api.reading import read_request
 from hermes_trio.api.state import ApiState
+from hermes_trio.api.waiting import with_slot
 
 _STATUSES: Final = (408, 413, 503)
 
@@ -95,31 +96,39 @@ def artifact_endpoints(api: ApiState) -> tuple[Endpoint, ...]:
 
 async def _read(api: ApiState, request: Request) -> Response:
     asked = await read_request(request, ArtifactReadRequest, api.limits, api.bodies)
-    content = await api.executor.read_artifact(
+    read = partial(
+        api.executor.read_artifact,
         asked.trajectory_id,
         asked.path,
         encoding=asked.encoding.value,
         max_bytes=asked.max_bytes,
         include_sha256=asked.include_sha256,
     )
+    content = await with_slot(api, asked.trajectory_id, read)
     return json_response(content.as_payload())
 
 
 async def _list(api: ApiState, request: Request) -> Response:
     asked = await read_request(request, ArtifactListRequest, api.limits, api.bodies)
-    listing = await api.executor.list_artifacts(
-        asked.trajectory_id, asked.path, recursive=asked.recursive, max_entries=asked.max_entries
+    look = partial(
+        api.executor.list_artifacts,
+        *(asked.trajectory_id, asked.path),
+        recursive=asked.recursive,
+        max_entries=asked.max_entries,
     )
+    listing = await with_slot(api, asked.trajectory_id, look)
     return json_response(listing.as_payload())
 
 
 async def _archive(api: ApiState, request: Request) -> Response:
     asked = await read_request(request, ArtifactArchiveRequest, api.limits, api.bodies)
-    archive = await api.executor.archive_artifacts(
+    pack = partial(
+        api.executor.archive_artifacts,
         asked.trajectory_id,
         asked.path,
         archive_format=asked.format.value,
         max_bytes=asked.max_bytes,
         max_entries=asked.max_entries,
     )
+    archive = await with_slot(api, asked.trajectory_id, pack)
     return json_response(archive.as_payload())

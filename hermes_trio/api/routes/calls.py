@@ -34,6 +34,7 @@ from hermes_trio.api.payloads import (
 from hermes_trio.api.problems import ProblemError
 from hermes_trio.api.reading import parse_json, read_body, read_request
 from hermes_trio.api.state import ApiState
+from hermes_trio.api.waiting import NoSlotInTimeError, with_slot
 from hermes_trio.errors import Provenance
 from hermes_trio.executor.stream import OutputChunk
 from hermes_trio.tools.calls import ToolCall, ToolResult
@@ -142,32 +143,13 @@ async def _acquiring(
     api: ApiState, trajectory_id: str, call: ToolCall, execute: Callable[[], Awaitable[ToolResult]]
 ) -> ToolResult:
     tool = api.executor.registry.tool(call.name)
-    # What runs here or at a ToolServer waits for no slot, however long it takes.
-    waits = tool is not None and tool.runs_in_slot and not api.executor.holds_slot(trajectory_id)
-    if api.acquire_limit_s is None or not waits:
-        return await execute()
-    came: list[ToolResult] = []
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(_give_up_waiting, api, trajectory_id, nursery.cancel_scope)
-        came.append(await execute())
-        nursery.cancel_scope.cancel()
-    return came[0] if came else _no_slot(call, api.acquire_limit_s)
-
-
-async def _give_up_waiting(api: ApiState, trajectory_id: str, scope: trio.CancelScope) -> None:
-    assert api.acquire_limit_s is not None
-    await trio.sleep(api.acquire_limit_s)
-    if not api.executor.holds_slot(trajectory_id):
-        scope.cancel()
-
-
-def _no_slot(call: ToolCall, limit_s: float) -> ToolResult:
-    return ToolResult(
-        False,
-        error=f"Failed to acquire slot: none was free within {limit_s:g} s",
-        uniq_id=call.uniq_id,
-        provenance=Provenance.UNAVAILABLE,
-    )
+    if tool is None or not tool.runs_in_slot:
+        return await execute()  # what runs here or at a ToolServer waits for no slot, however long it takes
+    try:
+        return await with_slot(api, trajectory_id, execute)
+    except NoSlotInTimeError as none:
+        error = none.detail
+        return ToolResult(False, error=error, uniq_id=call.uniq_id, provenance=Provenance.UNAVAILABLE)
 
 
 async def _run_once(api: ApiState, key: str, body: bytes, asked: ExecuteRequest) -> bytes:

@@ -27,8 +27,9 @@ from hermes_trio.api.headers import (
 from hermes_trio.api.payloads import MAX_NAME_CHARS, TransferResponse
 from hermes_trio.api.problems import ProblemError
 from hermes_trio.api.state import ApiState
-from hermes_trio.api.streaming import BodyPieces, DownloadResponse, StalledError, failure_problem
-from hermes_trio.errors import InvalidInputError
+from hermes_trio.api.streaming import BodyPieces, DownloadResponse, StalledError, Take, failure_problem
+from hermes_trio.api.waiting import with_slot
+from hermes_trio.errors import InvalidInputError, SlotStateError
 from hermes_trio.executor.artifacts import ArtifactContent, shown
 from hermes_trio.executor.files import NO_SLOT
 from hermes_trio.executor.transfer import Transfer
@@ -113,7 +114,7 @@ _TRANSFER: Final = {
     "entries": None,
     "skipped": {},
 }
-_STATUSES: Final = (404, 408, 409, 410, 413)
+_STATUSES: Final = (404, 408, 409, 410, 413, 503)
 
 
 def file_endpoints(api: ApiState) -> tuple[Endpoint, ...]:
@@ -191,16 +192,20 @@ def _asked(api: ApiState, request: Request, *, default: bytes = b"") -> _Asked:
     if not path or b"\0" in path:
         raise InvalidInputError("is missing, empty or holds a NUL", field="path")
     if not api.executor.has_slot(trajectory_id):
-        raise ProblemError(409, NO_SLOT, field="trajectory_id")
+        raise SlotStateError(NO_SLOT, field="trajectory_id")
     return _Asked(trajectory_id=trajectory_id, path=path, query=query)
 
 
 async def _download(api: ApiState, request: Request) -> Response:
     asked = _asked(api, request)
     wants_digest = "sha-256" in request.headers.get("want-repr-digest", "")
-    found = await api.executor.read_artifact(
-        asked.trajectory_id, asked.path, max_bytes=0, include_sha256=wants_digest
+    look = partial(
+        api.executor.read_artifact,
+        *(asked.trajectory_id, asked.path),
+        max_bytes=0,
+        include_sha256=wants_digest,
     )
+    found = await with_slot(api, asked.trajectory_id, look)
     if not found.success:
         raise failure_problem(found)
     size = found.file_size or 0
@@ -263,7 +268,8 @@ async def _receive(api: ApiState, request: Request, asked: _Asked, **more: Any) 
     _refuse_coding(request)
     pieces = BodyPieces(request, stall_limit_s=api.limits.stall_limit_s)
     try:
-        transfer = await api.executor.receive_upload(asked.trajectory_id, asked.path, pieces.give, **more)
+        receive = partial(api.executor.receive_upload, asked.trajectory_id, asked.path, pieces.give, **more)
+        transfer = await with_slot(api, asked.trajectory_id, receive)
     except StalledError as error:
         raise ProblemError(408, str(error)) from None
     if transfer.success:
@@ -298,7 +304,11 @@ async def _download_tree(api: ApiState, request: Request) -> Response:
     if told not in (Packing.TAR, Packing.TAR_GZ):
         raise InvalidInputError("must be tar or tar.gz", field="format")
     packing = Packing(told)
-    produce = partial(api.executor.send_download, asked.trajectory_id, asked.path, packing=packing)
+    send = partial(api.executor.send_download, asked.trajectory_id, asked.path, packing=packing)
+
+    async def produce(take: Take) -> Transfer:
+        return await with_slot(api, asked.trajectory_id, partial(send, take))
+
     headers = {
         "content-type": _TAR if packing is Packing.TAR else _GZIP,
         "x-content-type-options": "nosniff",

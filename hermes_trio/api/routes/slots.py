@@ -20,7 +20,7 @@ from hermes_trio.api.payloads import (
 from hermes_trio.api.problems import ProblemError
 from hermes_trio.api.reading import read_request
 from hermes_trio.api.state import ApiState
-from hermes_trio.executor.files import NO_SLOT
+from hermes_trio.api.waiting import with_slot
 
 
 def slot_endpoints(api: ApiState) -> tuple[Endpoint, ...]:
@@ -74,10 +74,6 @@ async def _fork(api: ApiState, request: Request) -> Response:
     asked = await read_request(request, ForkRequest, api.limits, api.bodies)
     if not all(1 <= len(name) <= MAX_NAME_CHARS for name in asked.into):
         raise ProblemError(422, f"each must have 1 to {MAX_NAME_CHARS} characters", field="into")
-    if not api.executor.has_slot(asked.trajectory_id):
-        raise ProblemError(409, NO_SLOT, field="trajectory_id")
-    if any(api.executor.has_slot(name) for name in asked.into if name != asked.trajectory_id):
-        raise ProblemError(409, "a trajectory that is to be made has a slot already", field="into")
     await api.executor.fork(asked.trajectory_id, into=asked.into)
     return json_response({"status": "ok"})
 
@@ -88,11 +84,13 @@ async def _quiesce(api: ApiState, request: Request) -> Response:
     if quiet is None:
         if len(api.quiet) >= api.limits.max_quiet:
             raise ProblemError(503, f"{api.limits.max_quiet} trajectories are quiet; release some")
-        quiet = await api.executor.quiesce(asked.trajectory_id)
+        quiesce = partial(api.executor.quiesce, asked.trajectory_id)
+        quiet = await with_slot(api, asked.trajectory_id, quiesce)
         api.quiet[asked.trajectory_id] = quiet
     result = None
     if asked.tool is not None:
-        result = await quiet.execute(asked.tool.to_tool_call(), limit_s=asked.timeout_s)
+        verify = partial(quiet.execute, asked.tool.to_tool_call(), limit_s=asked.timeout_s)
+        result = await with_slot(api, asked.trajectory_id, verify)
     if asked.reopen:
         api.quiet.pop(asked.trajectory_id, None)
         quiet.reopen()
