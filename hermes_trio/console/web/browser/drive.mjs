@@ -12,7 +12,7 @@ const [url, ...words] = process.argv.slice(2);
 const options = Object.fromEntries(words.map((word) => [word.slice(0, word.indexOf("=")), word.slice(word.indexOf("=") + 1)]));
 const axeSource = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const seen = { faults: [], serious: [] };
-const WAIT_MS = 15_000;
+const WAIT_MS = 30_000;
 
 function check(isSo, what) {
   if (!isSo) throw new Error(what);
@@ -83,7 +83,7 @@ async function goByKeyboard(page) {
   // A trajectory may end between two keys, and its row is gone with it.
   for (let attempt = 0; attempt < 5 && !seen.keyboard; attempt++) {
     for (const key of ["Home", "ArrowDown", "ArrowRight", "Enter"]) await page.keyboard.press(key);
-    const opened = page.waitForFunction(() => location.hash.startsWith("#/waterfall/"), null, { timeout: WAIT_MS / 5 });
+    const opened = page.waitForFunction(() => location.hash.startsWith("#/waterfall/"), null, { timeout: WAIT_MS / 10 });
     seen.keyboard = await opened.then(() => true, () => false);
   }
   check(seen.keyboard, "Enter on a row of the tree opens no waterfall");
@@ -198,8 +198,8 @@ async function recordTheState(page) {
       input.value = String(at * Number(input.max));
       input.dispatchEvent(new Event("input"));
     }, share);
-    await page.waitForTimeout(800);
-    return page.locator("[role=treegrid]").innerText();
+    await page.locator('[aria-label="Recorded state"][aria-busy=false]').waitFor();
+    return page.locator("[role=treegrid][aria-busy=false]").innerText();
   };
   const [first, last, again] = [await shownAt(0), await shownAt(1), await shownAt(0)];
   check(first !== last, "the recorded state does not change");

@@ -62,8 +62,9 @@ export class Player {
     this.begin();
   }
 
-  /** Shows a moment: from what is shown on, or from the beginning when it lies behind. In slices. */
-  async goTo(at: number): Promise<void> {
+  /** Shows a moment: from what is shown on, or from the beginning when it lies behind. In slices.
+   *  False: another moment was asked for meanwhile. */
+  async goTo(at: number): Promise<boolean> {
     const turn = ++this.turn;
     if (at < this.at) this.begin();
     this.at = Math.min(Math.max(at, this.from), this.until);
@@ -73,10 +74,11 @@ export class Player {
       this.store.apply(ticks[this.next++]!);
       if (performance.now() < sliceEnds) continue;
       await new Promise((resolve) => setTimeout(resolve));
-      if (turn !== this.turn) return;
+      if (turn !== this.turn) return false;
       sliceEnds = performance.now() + SLICE_MS;
     }
     this.store.standAt(this.at);
+    return true;
   }
 
   private begin(): void {

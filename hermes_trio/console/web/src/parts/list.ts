@@ -112,6 +112,7 @@ export class VirtualList<R> {
   /** Once a frame, whatever asks for it: what is measured in it was not changed before in the same frame. */
   private drawSoon(): void {
     this.frame ||= requestAnimationFrame(() => this.draw());
+    setAttribute(this.body, "aria-busy", "true");
   }
 
   private draw(): void {
@@ -134,6 +135,7 @@ export class VirtualList<R> {
     const active = this.rows.findIndex((row) => options.key(row) === this.selectedKey);
     const isDrawn = active >= first && active < first + count;
     setAttribute(body, "aria-activedescendant", isDrawn ? this.pool[active - first]!.id : null);
+    setAttribute(body, "aria-busy", String(this.frame !== 0));
   }
 
   /** Those that are seen come first, the spare ones above them last. */

@@ -39,9 +39,11 @@ export class Scrubber {
   }
 
   private async goTo(at: number): Promise<void> {
-    await this.player.goTo(at);
+    this.element.setAttribute("aria-busy", "true");
+    if (!(await this.player.goTo(at))) return;
     this.app.changed();
     this.draw();
+    this.element.setAttribute("aria-busy", "false");
   }
 
   private draw(): void {
