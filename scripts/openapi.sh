@@ -49,3 +49,5 @@ printf 'schemathesis, seed %s\n' "$seed"
 cd "$scratch" # it writes beside itself
 "$tools/bin/schemathesis" --config-file "$root/scripts/openapi.toml" run "$url/openapi.json" --seed "$seed" \
   --header "Authorization: Bearer $(cat "$token")"
+"$root/.venv/bin/python" -c 'import sys, httpx; httpx.get(sys.argv[1]).raise_for_status()' "$url/ready" ||
+  { printf 'error: after that, the server takes no calls\n' >&2; exit 1; }

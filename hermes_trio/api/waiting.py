@@ -9,7 +9,9 @@ import trio
 
 from hermes_trio.api.problems import ProblemError
 from hermes_trio.api.state import ApiState
+from hermes_trio.errors import Provenance
 from hermes_trio.link.background import open_background_nursery
+from hermes_trio.tools.calls import ToolCall, ToolResult
 
 T = TypeVar("T")
 
@@ -45,6 +47,23 @@ async def with_slot(api: ApiState, trajectory_id: str, work: Callable[[], Awaita
             nursery.start_soon(_give_up_waiting, api, trajectory_id, limit_s, patience)
             return await work()
     raise NoSlotInTimeError(limit_s)
+
+
+async def call_with_slot(
+    api: ApiState, trajectory_id: str, call: ToolCall, execute: Callable[[], Awaitable[ToolResult]]
+) -> ToolResult:
+    """Runs a call; that there was no slot for it is its result.
+
+    Cancellation: abandons the call, as :meth:`Executor.execute` says.
+    """
+    tool = api.executor.registry.tool(call.name)
+    if tool is None or not tool.runs_in_slot:
+        return await execute()  # what runs here or at a ToolServer waits for no slot, however long it takes
+    try:
+        return await with_slot(api, trajectory_id, execute)
+    except NoSlotInTimeError as none:
+        error = none.detail
+        return ToolResult(False, error=error, uniq_id=call.uniq_id, provenance=Provenance.UNAVAILABLE)
 
 
 async def _give_up_waiting(

@@ -464,3 +464,15 @@ async def test_whatever_waits_behind_a_call_without_a_slot_has_an_end_too(
         assert not executor.has_slot("late")
         await client.post("/release", json={"trajectory_id": "t", "reset_workspace": True})
         assert (await client.post("/execute", json=bash("true", trajectory="late"))).json()["success"]
+
+
+async def test_a_verifier_without_a_slot_is_told_so_in_its_result() -> None:
+    """As every call is: its trajectory has none yet, and is quiet all the same."""
+    async with serving(slots=1, acquire_limit_s=0.3) as (client, _, _):
+        await client.post("/execute", json=bash("true"))
+        body = {"trajectory_id": "late", "tool": bash("true")["tool"]}
+        with trio.fail_after(5):
+            told = await client.post("/quiesce", json=body)
+        assert (told.status_code, told.json()["status"]) == (200, "quiet")
+        assert told.json()["result"]["provenance"] == "unavailable"
+        assert told.json()["result"]["error"].startswith("Failed to acquire slot")

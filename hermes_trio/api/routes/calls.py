@@ -34,7 +34,7 @@ from hermes_trio.api.payloads import (
 from hermes_trio.api.problems import ProblemError
 from hermes_trio.api.reading import parse_json, read_body, read_request
 from hermes_trio.api.state import ApiState
-from hermes_trio.api.waiting import NoSlotInTimeError, with_slot
+from hermes_trio.api.waiting import call_with_slot
 from hermes_trio.errors import Provenance
 from hermes_trio.executor.stream import OutputChunk
 from hermes_trio.tools.calls import ToolCall, ToolResult
@@ -136,20 +136,7 @@ async def execute_within(
     Cancellation: *abandons*.
     """
     execute = partial(api.executor.execute, trajectory_id, call, limit_s=limit_s)
-    return await _acquiring(api, trajectory_id, call, execute)
-
-
-async def _acquiring(
-    api: ApiState, trajectory_id: str, call: ToolCall, execute: Callable[[], Awaitable[ToolResult]]
-) -> ToolResult:
-    tool = api.executor.registry.tool(call.name)
-    if tool is None or not tool.runs_in_slot:
-        return await execute()  # what runs here or at a ToolServer waits for no slot, however long it takes
-    try:
-        return await with_slot(api, trajectory_id, execute)
-    except NoSlotInTimeError as none:
-        error = none.detail
-        return ToolResult(False, error=error, uniq_id=call.uniq_id, provenance=Provenance.UNAVAILABLE)
+    return await call_with_slot(api, trajectory_id, call, execute)
 
 
 async def _run_once(api: ApiState, key: str, body: bytes, asked: ExecuteRequest) -> bytes:
@@ -186,7 +173,9 @@ def _left(asked: ExecuteRequest) -> ToolResult:
 
 async def _stream(api: ApiState, asked: ExecuteRequest, emit: Emit) -> None:
     call = asked.tool.to_tool_call()
-    result = await _acquiring(api, asked.trajectory_id, call, partial(_emit_output, api, asked, call, emit))
+    result = await call_with_slot(
+        api, asked.trajectory_id, call, partial(_emit_output, api, asked, call, emit)
+    )
     await emit(sse_event("result", ToolResultPayload.of(result).to_mapping()))
 
 

@@ -20,7 +20,7 @@ from hermes_trio.api.payloads import (
 from hermes_trio.api.problems import ProblemError
 from hermes_trio.api.reading import read_request
 from hermes_trio.api.state import ApiState
-from hermes_trio.api.waiting import with_slot
+from hermes_trio.api.waiting import call_with_slot, with_slot
 
 
 def slot_endpoints(api: ApiState) -> tuple[Endpoint, ...]:
@@ -89,8 +89,9 @@ async def _quiesce(api: ApiState, request: Request) -> Response:
         api.quiet[asked.trajectory_id] = quiet
     result = None
     if asked.tool is not None:
-        verify = partial(quiet.execute, asked.tool.to_tool_call(), limit_s=asked.timeout_s)
-        result = await with_slot(api, asked.trajectory_id, verify)
+        call = asked.tool.to_tool_call()
+        verify = partial(quiet.execute, call, limit_s=asked.timeout_s)
+        result = await call_with_slot(api, asked.trajectory_id, call, verify)
     if asked.reopen:
         api.quiet.pop(asked.trajectory_id, None)
         quiet.reopen()
