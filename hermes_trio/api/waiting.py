@@ -62,6 +62,7 @@ async def call_with_slot(
     try:
         return await with_slot(api, trajectory_id, execute)
     except NoSlotInTimeError as none:
+        await trio.lowlevel.checkpoint()
         error = none.detail
         return ToolResult(False, error=error, uniq_id=call.uniq_id, provenance=Provenance.UNAVAILABLE)
 
