@@ -142,7 +142,8 @@ async def _send_one(
             if answer.kind == protocol.FAILED:
                 return file_failure(answer.fixed, path=shown_path(path), max_bytes=max_bytes)
             with trio.move_on_after(limit_s):
-                return await _send_answer(answer, arguments, max_bytes, outflow)
+                with cell.group.standing_back():
+                    return await _send_answer(answer, arguments, max_bytes, outflow)
             text = f"It took longer than {limit_s:g} s"
             return Outcome(provenance=Provenance.LIMIT_EXCEEDED, error=text)
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import marshal
 import shlex
 from collections.abc import Mapping
@@ -50,6 +51,11 @@ class Job:
     kept_bytes: int = 0
     sink: Sink | None = None
     stdin_fd: int = -1
+
+    @property
+    def carries_bytes(self) -> bool:
+        """Whether it is there to pass them on, in or out, as long as they last."""
+        return self.sink is not None or self.stdin_fd >= 0
 
     def command(self, launch: Launch) -> bytes:
         """The shell command that starts it."""
@@ -110,7 +116,8 @@ async def _run(cell: Cell, job: Job) -> Ran:
         code_fd=cell.worker_fd,
         stdin_fd=job.stdin_fd,
     )
-    with group_of(cell) as group:
+    preferred = cell.group.preferred() if job.carries_bytes else contextlib.nullcontext()
+    with preferred, group_of(cell) as group:
         running = start(link, spec, group)
         try:
             return await supervise(link, running, limit_s=job.limit_s, kill=cell.kill)

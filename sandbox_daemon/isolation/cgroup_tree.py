@@ -24,6 +24,7 @@ from sandbox_daemon.isolation.hierarchies import (
     read_hierarchies,
     settings,
 )
+from sandbox_daemon.isolation.precedence import Precedence
 
 logger = get_logger(__name__)
 
@@ -44,6 +45,11 @@ class Groups:
     unified: Path | None
     limited: Mapping[str, Path]
     reasons: Mapping[str, str] = field(factory=dict)
+    precedence: Precedence = field(init=False, repr=False)
+
+    @precedence.default
+    def _precedence(self) -> Precedence:
+        return Precedence(self.limited.get("cpu"))
 
     def slot(self, name: str, bounds: Bounds) -> SlotGroup:
         """One slot's groups, with its limits set. ``OSError`` when the host refuses."""
@@ -57,7 +63,7 @@ class Groups:
                 limited[controller] = base / name
                 _bind(base / name, files)
         unified = None if self.unified is None else self.unified / name
-        return SlotGroup(unified, limited)
+        return SlotGroup(unified, limited, self.precedence)
 
 
 def _bind(folder: Path, files: tuple[tuple[str, str], ...]) -> None:

@@ -29,6 +29,7 @@ import trio
 from attrs import define
 
 from sandbox_daemon.isolation.hierarchies import Hits, counted, memberships
+from sandbox_daemon.isolation.precedence import Precedence
 
 _READ_BYTES: Final = 4096
 _MAX_SPARE: Final = 32
@@ -87,11 +88,15 @@ class SlotGroup:
     Args:
         unified: its folder in the v2 tree; ``None``: no call groups, no kill from here.
         limited: its folder by controller, wherever that controller is.
+        precedence: among the slots of its daemon.
     """
 
-    def __init__(self, unified: Path | None, limited: Mapping[str, Path]) -> None:
+    def __init__(
+        self, unified: Path | None, limited: Mapping[str, Path], precedence: Precedence | None = None
+    ) -> None:
         self._unified = unified
         self._limited = limited
+        self._precedence = precedence or Precedence(None)
         self._spare: list[CallGroup] = []
         self._made = 0
         self._oom = _Counter(limited.get("memory"), "oom_kill", files=("memory.events", "memory.oom_control"))
@@ -131,6 +136,14 @@ class SlotGroup:
         if self._unified is not None:
             places[""] = self._unified
         return all(_names(paths.get(name, ""), place) for name, place in places.items())
+
+    def preferred(self) -> contextlib.AbstractContextManager[None]:
+        """While the body runs, the slot goes before the others; see :class:`Precedence`."""
+        return self._precedence.prefer(self._limited.get("cpu"))
+
+    def standing_back(self) -> contextlib.AbstractContextManager[None]:
+        """While the body runs, all slots of the daemon leave more processor time to it."""
+        return self._precedence.stand_back()
 
     def take(self) -> CallGroup | None:
         """A group for one command; ``None`` where there are none. ``OSError`` when the host refuses."""

@@ -38,7 +38,7 @@ class ArchiveMethods(WorkspaceMethods):
         async with self._turn(lease) as cell:
             try:
                 await cell.calm()
-                with trio.move_on_after(limit_s):
+                with trio.move_on_after(limit_s), cell.group.standing_back():
                     return await send_snapshot(cell.storage, lease.slot, Outflow(sink))
                 return _too_long(limit_s)
             except (OSError, AgentLostError, TooDeepError) as error:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 import tarfile
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -276,3 +277,53 @@ async def test_an_archive_holds_what_was_there(executor: Executor, tmp_path: Pat
     listing = await executor.list_artifacts("t", "d")
     assert [(entry.path, entry.is_dir) for entry in listing.entries] == [("d/e", True), ("d/f", False)]
     assert (await executor.list_artifacts("t", "d", max_entries=1)).truncated
+
+
+async def weights_of(executor: Executor) -> Callable[[], tuple[int, int]]:
+    """Looks what the trajectory's slot weighs, and all slots together, for who gets processor time."""
+    found = re.search(r"hermes-trio-\w+/slot_\d+", await bash(executor, "cat /proc/self/cgroup"))
+    assert found
+    files = ("cpu.shares", "cpu.weight")
+    [file] = (each for name in files for each in Path("/sys/fs/cgroup").rglob(f"{found[0]}/{name}"))
+
+    def look() -> tuple[int, int]:
+        return int(file.read_text()), int((file.parent.parent / file.name).read_text())
+
+    return look
+
+
+@pytest.mark.cgroups
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_bytes_on_their_way_go_before_commands(executor: Executor, *, cancelled: bool) -> None:
+    """A slot whose worker takes them weighs more; all slots weigh less while the daemon reads."""
+    look = await weights_of(executor)
+    slot, together = look()
+    seen: list[tuple[int, int]] = []
+    pieces = iter([bytes(MIB)] * 24)
+
+    with trio.CancelScope() as scope:
+
+        async def give() -> bytes:
+            await trio.lowlevel.checkpoint()
+            seen.append(look())
+            if cancelled and len(seen) == 20:
+                scope.cancel()
+            return next(pieces, b"")
+
+        await executor.receive_upload("t", "f", give)
+    assert seen[-1] == (8 * slot, together)
+    await bash(executor, "truncate -s 24M g")
+    assert look() == (slot, together)
+
+    with trio.CancelScope() as scope:
+
+        async def take(_: bytes) -> None:
+            await trio.lowlevel.checkpoint()
+            seen.append(look())
+            if cancelled:
+                scope.cancel()
+
+        await executor.send_download("t", "g", take)
+    await bash(executor, "true")
+    assert (slot, together * 2 // 3) in seen
+    assert look() == (slot, together)
