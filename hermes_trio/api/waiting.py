@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class NoSlotInTimeError(ProblemError):
-    """No slot was free for a trajectory within the limit: 503.
+    """No slot was free for a trajectory within the limit: 409, as for one that asked for none.
 
     Args:
         limit_s: how long it waited.
@@ -25,7 +25,7 @@ class NoSlotInTimeError(ProblemError):
 
     def __init__(self, limit_s: float) -> None:
         detail = f"Failed to acquire slot: none was free within {limit_s:g} s"
-        super().__init__(503, detail, field="trajectory_id", headers={"retry-after": "1"})
+        super().__init__(409, detail, field="trajectory_id", headers={"retry-after": "1"})
 
 
 async def with_slot(api: ApiState, trajectory_id: str, work: Callable[[], Awaitable[T]]) -> T:

@@ -459,7 +459,7 @@ async def test_whatever_waits_behind_a_call_without_a_slot_has_an_end_too(
             await wait_until(executor, lambda: executor.has_slot("late"))
             with trio.fail_after(5):
                 answer = await client.request(method, route, **request_parts)
-        assert (answer.status_code, answer.json()["field"]) == (503, "trajectory_id")
+        assert (answer.status_code, answer.json()["field"]) == (409, "trajectory_id")
         assert answer.headers["retry-after"] == "1"
         assert not executor.has_slot("late")
         await client.post("/release", json={"trajectory_id": "t", "reset_workspace": True})

@@ -22,7 +22,7 @@ from hermes_trio.api.reading import read_request
 from hermes_trio.api.state import ApiState
 from hermes_trio.api.waiting import with_slot
 
-_STATUSES: Final = (408, 413, 503)
+_STATUSES: Final = (408, 409, 413, 503)
 
 
 def artifact_endpoints(api: ApiState) -> tuple[Endpoint, ...]:

@@ -114,7 +114,7 @@ _TRANSFER: Final = {
     "entries": None,
     "skipped": {},
 }
-_STATUSES: Final = (404, 408, 409, 410, 413, 503)
+_STATUSES: Final = (404, 408, 409, 410, 413)
 
 
 def file_endpoints(api: ApiState) -> tuple[Endpoint, ...]:

@@ -51,7 +51,7 @@ def slot_endpoints(api: ApiState) -> tuple[Endpoint, ...]:
                     "provenance": "ok",
                 },
             },
-            statuses=(408, 410, 413, 503),
+            statuses=(408, 409, 410, 413, 503),
             tag="workspaces",
         ),
         Endpoint(
