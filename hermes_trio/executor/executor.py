@@ -236,6 +236,7 @@ class Executor(ArchiveMethods, StreamedFileMethods, TerminalMethods, JobMethods)
 
         Raises:
             LostError: the slot is gone, and the workspace with it.
+            SlotStateError: the trajectory was released meanwhile.
             UnavailableError: the daemon could not do it.
         """
         self._check_open()

@@ -14,6 +14,7 @@ from hermes_trio.errors import (
     Provenance,
     RemoteProtocolError,
     SandboxLostError,
+    SlotStateError,
     UnavailableError,
 )
 from hermes_trio.executor.file_results import FILE_COMPOSERS, Composer, error_for_model
@@ -99,6 +100,7 @@ def check_quiesced(result: Result) -> int:
 
     Raises:
         SandboxLostError: the slot is gone, and the workspace with it.
+        SlotStateError: the trajectory was released meanwhile.
         UnavailableError: it could not be done.
     """
     match result.provenance:
@@ -107,6 +109,9 @@ def check_quiesced(result: Result) -> int:
             return killed if isinstance(killed, int) else 0
         case Provenance.SANDBOX_LOST:
             raise SandboxLostError(result.error)
+        case Provenance.CANCELLED:  # only a release does that
+            told = f"the slot was released before it was quiet: {result.error}"
+            raise SlotStateError(told, field="trajectory_id")
         case _:
             raise UnavailableError(f"the slot could not be quiesced ({result.provenance}): {result.error}")
 
