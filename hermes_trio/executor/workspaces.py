@@ -101,7 +101,7 @@ class WorkspaceMethods(ABC):
 
         Raises:
             ClosedError: the executor was closed.
-            InvalidInputError: the new ones are none, or one of them is named twice.
+            InvalidInputError: no new one is named, or one of them twice.
             SlotStateError: the trajectory has no slot, or one of the new ones has, or waits for one.
             LostError: the slot is gone, and the workspace with it.
             NoRoomError: the daemon has too few free slots. Nothing has changed.

@@ -69,6 +69,6 @@ class Precedence:
 def _weigh(group: Path, times: Fraction) -> None:
     """A host that refuses is slower, and no worse."""
     for name, usual in _USUAL.items():
-        if (group / name).exists():
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
+            if (group / name).exists():
                 (group / name).write_text(str(int(usual * times)))
