@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from hermes_trio.backends.base import DaemonEndpoint
-from hermes_trio.errors import Provenance, SandboxLostError, SlotStateError
+from hermes_trio.errors import Provenance, SandboxLostError, SlotStateError, UnavailableError
 from hermes_trio.executor.config import ExecutorConfig
 from hermes_trio.executor.executor import Executor, open_executor
 from hermes_trio.testing.fake_daemon import FakeCall, FakeDaemon, FakeOutcome
@@ -177,7 +177,11 @@ async def test_quiescing_a_lost_trajectory_says_that_it_is_lost(
 
 @pytest.mark.parametrize(
     ("provenance", "error"),
-    [(Provenance.SANDBOX_LOST, SandboxLostError), (Provenance.CANCELLED, SlotStateError)],
+    [
+        (Provenance.SANDBOX_LOST, SandboxLostError),
+        (Provenance.CANCELLED, SlotStateError),
+        (Provenance.INTERNAL_ERROR, UnavailableError),
+    ],
 )
 async def test_a_quiesce_that_failed_is_no_success(
     autojump_clock: trio.testing.MockClock, provenance: Provenance, error: type[Exception]
